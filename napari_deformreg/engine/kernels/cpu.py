@@ -1,0 +1,305 @@
+"""Compiled CPU kernels (numba), run over slabs on several threads.
+
+torch's five-dimensional ``grid_sample`` is a scalar loop over the batch (one thread at batch 1) and stores a sampling grid; these do not.
+All arrays are float32 and C-contiguous; positions are voxel indices of the sampled array; outside it the rim is repeated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ...space.slabs import run_slabs
+
+_JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
+
+
+@njit(inline="always", **_JIT)
+def _cell(position, size):  # type: ignore[no-untyped-def]
+    """Lower index, step to the upper one (0 at the rim) and weight of the upper one, with the position clamped to the array."""
+    last = np.float32(size - 1)
+    p = min(max(position, np.float32(0)), last)
+    low = int(p)
+    if low >= size - 1:
+        low = max(size - 2, 0)
+    return low, (1 if size > 1 else 0), p - np.float32(low)
+
+
+@njit(**_JIT)
+def _compose_slab(first, stop, outer, inner, scale_outer, scale_inner, out):  # type: ignore[no-untyped-def]
+    nj, nk = out.shape[2:]
+    mi, mj, mk = outer.shape[1:]
+    for i in range(first, stop):
+        for j in range(nj):
+            for k in range(nk):
+                d0 = scale_inner * inner[0, i, j, k]
+                d1 = scale_inner * inner[1, i, j, k]
+                d2 = scale_inner * inner[2, i, j, k]
+                a, da, wa = _cell(np.float32(i) + d0, mi)
+                b, db, wb = _cell(np.float32(j) + d1, mj)
+                c, dc, wc = _cell(np.float32(k) + d2, mk)
+                ua, ub, uc = np.float32(1) - wa, np.float32(1) - wb, np.float32(1) - wc
+                w000, w001, w010, w011 = ua * ub * uc, ua * ub * wc, ua * wb * uc, ua * wb * wc
+                w100, w101, w110, w111 = wa * ub * uc, wa * ub * wc, wa * wb * uc, wa * wb * wc
+                for axis in range(3):
+                    f = outer[axis]
+                    value = (
+                        w000 * f[a, b, c] + w001 * f[a, b, c + dc]
+                        + w010 * f[a, b + db, c] + w011 * f[a, b + db, c + dc]
+                        + w100 * f[a + da, b, c] + w101 * f[a + da, b, c + dc]
+                        + w110 * f[a + da, b + db, c] + w111 * f[a + da, b + db, c + dc]
+                    )
+                    d = d0 if axis == 0 else (d1 if axis == 1 else d2)
+                    out[axis, i, j, k] = d + scale_outer * value
+
+
+def compose(outer: np.ndarray, inner: np.ndarray, scale_outer: float = 1.0, scale_inner: float = 1.0) -> np.ndarray:
+    """Return s_i inner(x) + s_o outer(x + s_i inner(x)) for (3, i, j, k) displacements in voxels."""
+    out = np.empty_like(inner)
+    run_slabs(_compose_slab, inner.shape[1], outer, inner, np.float32(scale_outer), np.float32(scale_inner), out)
+    return out
+
+
+@njit(**_JIT)
+def _warp_slab(first, stop, image, field, matrix, offset, value, gradient, inside):  # type: ignore[no-untyped-def]
+    nj, nk = value.shape[1:]
+    mi, mj, mk = image.shape
+    half = np.float32(0.5)
+    with_gradient = gradient.shape[0] == 3
+    for i in range(first, stop):
+        for j in range(nj):
+            for k in range(nk):
+                x0 = np.float32(i) + field[0, i, j, k]
+                x1 = np.float32(j) + field[1, i, j, k]
+                x2 = np.float32(k) + field[2, i, j, k]
+                y0 = matrix[0, 0] * x0 + matrix[0, 1] * x1 + matrix[0, 2] * x2 + offset[0]
+                y1 = matrix[1, 0] * x0 + matrix[1, 1] * x1 + matrix[1, 2] * x2 + offset[1]
+                y2 = matrix[2, 0] * x0 + matrix[2, 1] * x1 + matrix[2, 2] * x2 + offset[2]
+                in0 = mi == 1 or (y0 >= -half and y0 <= mi - half)
+                in1 = mj == 1 or (y1 >= -half and y1 <= mj - half)
+                in2 = mk == 1 or (y2 >= -half and y2 <= mk - half)
+                inside[i, j, k] = np.float32(1) if in0 and in1 and in2 else np.float32(0)
+                a, da, wa = _cell(y0, mi)
+                b, db, wb = _cell(y1, mj)
+                c, dc, wc = _cell(y2, mk)
+                ua, ub, uc = np.float32(1) - wa, np.float32(1) - wb, np.float32(1) - wc
+                p000, p001 = image[a, b, c], image[a, b, c + dc]
+                p010, p011 = image[a, b + db, c], image[a, b + db, c + dc]
+                p100, p101 = image[a + da, b, c], image[a + da, b, c + dc]
+                p110, p111 = image[a + da, b + db, c], image[a + da, b + db, c + dc]
+                q00, q01 = uc * p000 + wc * p001, uc * p010 + wc * p011
+                q10, q11 = uc * p100 + wc * p101, uc * p110 + wc * p111
+                r0, r1 = ub * q00 + wb * q01, ub * q10 + wb * q11
+                value[i, j, k] = ua * r0 + wa * r1
+                if with_gradient:
+                    # Beyond the outermost voxel centers the rim is repeated, so nothing changes there.
+                    zero = np.float32(0)
+                    g0 = r1 - r0 if y0 > zero and y0 < mi - 1 else zero
+                    g1 = ua * (q01 - q00) + wa * (q11 - q10) if y1 > zero and y1 < mj - 1 else zero
+                    g2 = zero
+                    if y2 > zero and y2 < mk - 1:
+                        g2 = ua * (ub * (p001 - p000) + wb * (p011 - p010)) + wa * (ub * (p101 - p100) + wb * (p111 - p110))
+                    for axis in range(3):
+                        gradient[axis, i, j, k] = matrix[0, axis] * g0 + matrix[1, axis] * g1 + matrix[2, axis] * g2
+
+
+def warp(
+    image: np.ndarray, field: np.ndarray, matrix: np.ndarray, offset: np.ndarray, with_gradient: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sample an (i, j, k) image at matrix (x + field(x)) + offset.
+
+    Returns
+    -------
+    value, gradient, inside
+        The samples; their derivative by `field` (3, i, j, k), empty when not asked for; 1 where the position lies in a voxel's body.
+    """
+    shape = field.shape[1:]
+    value, inside = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    gradient = np.empty((3, *shape) if with_gradient else (0, 1, 1, 1), np.float32)
+    run_slabs(_warp_slab, shape[0], image, field, matrix.astype(np.float32), offset.astype(np.float32), value, gradient, inside)
+    return value, gradient, inside
+
+
+@njit(**_JIT)
+def _box_middle_slab(first, stop, data, radius, out):  # type: ignore[no-untyped-def]
+    """Box sums along the axes j and k of each (j, k) plane of the range; `data` and `out` are (c, i, j, k)."""
+    count, _, nj, nk = data.shape
+    row = np.empty((nj, nk), np.float32)
+    column = np.empty(nk, np.float64)
+    for channel in range(count):
+        for i in range(first, stop):
+            for j in range(nj):
+                total = 0.0
+                for k in range(min(radius, nk)):
+                    total += data[channel, i, j, k]
+                for k in range(nk):
+                    if k + radius < nk:
+                        total += data[channel, i, j, k + radius]
+                    if k - radius - 1 >= 0:
+                        total -= data[channel, i, j, k - radius - 1]
+                    row[j, k] = total
+            column[:] = 0.0
+            for j in range(min(radius, nj)):
+                for k in range(nk):
+                    column[k] += row[j, k]
+            for j in range(nj):
+                if j + radius < nj:
+                    for k in range(nk):
+                        column[k] += row[j + radius, k]
+                if j - radius - 1 >= 0:
+                    for k in range(nk):
+                        column[k] -= row[j - radius - 1, k]
+                for k in range(nk):
+                    out[channel, i, j, k] = column[k]
+
+
+@njit(**_JIT)
+def _box_first_slab(first, stop, data, radius, out):  # type: ignore[no-untyped-def]
+    """Box sums along the axis i for the rows j of the range."""
+    count, ni, _, nk = data.shape
+    total = np.empty(nk, np.float64)
+    for channel in range(count):
+        for j in range(first, stop):
+            total[:] = 0.0
+            for i in range(min(radius, ni)):
+                for k in range(nk):
+                    total[k] += data[channel, i, j, k]
+            for i in range(ni):
+                if i + radius < ni:
+                    for k in range(nk):
+                        total[k] += data[channel, i + radius, j, k]
+                if i - radius - 1 >= 0:
+                    for k in range(nk):
+                        total[k] -= data[channel, i - radius - 1, j, k]
+                for k in range(nk):
+                    out[channel, i, j, k] = total[k]
+
+
+def box_sum(data: np.ndarray, radius: int) -> np.ndarray:
+    """Sum (c, i, j, k) channels over windows of 2 radius + 1 voxels an axis; zero outside (running sums: any radius costs the same)."""
+    middle, out = np.empty_like(data), np.empty_like(data)
+    run_slabs(_box_middle_slab, data.shape[1], data, radius, middle)
+    run_slabs(_box_first_slab, data.shape[2], middle, radius, out)
+    return out
+
+
+@njit(**_JIT)
+def _convolve_inner_slab(first, stop, data, kernel_j, kernel_k, out):  # type: ignore[no-untyped-def]
+    """Convolve along j and k with repeated rims."""
+    count, _, nj, nk = data.shape
+    rj, rk = len(kernel_j) // 2, len(kernel_k) // 2
+    plane = np.empty((nj, nk), np.float32)
+    padded = np.empty(nk + 2 * rk, np.float32)
+    for channel in range(count):
+        for i in range(first, stop):
+            for j in range(nj):
+                for k in range(nk):
+                    padded[k + rk] = data[channel, i, j, k]
+                for t in range(rk):
+                    padded[t] = data[channel, i, j, 0]
+                    padded[nk + rk + t] = data[channel, i, j, nk - 1]
+                for k in range(nk):
+                    plane[j, k] = 0.0
+                for t in range(2 * rk + 1):
+                    w = kernel_k[t]
+                    for k in range(nk):
+                        plane[j, k] += w * padded[k + t]
+            for j in range(nj):
+                for k in range(nk):
+                    out[channel, i, j, k] = 0.0
+                for t in range(2 * rj + 1):
+                    w = kernel_j[t]
+                    source = min(max(j + t - rj, 0), nj - 1)
+                    for k in range(nk):
+                        out[channel, i, j, k] += w * plane[source, k]
+
+
+@njit(**_JIT)
+def _convolve_first_slab(first, stop, data, kernel_i, out):  # type: ignore[no-untyped-def]
+    count, ni, _, nk = data.shape
+    r = len(kernel_i) // 2
+    for channel in range(count):
+        for j in range(first, stop):
+            for i in range(ni):
+                for k in range(nk):
+                    out[channel, i, j, k] = 0.0
+                for t in range(2 * r + 1):
+                    w = kernel_i[t]
+                    source = min(max(i + t - r, 0), ni - 1)
+                    for k in range(nk):
+                        out[channel, i, j, k] += w * data[channel, source, j, k]
+
+
+def convolve_separable(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Convolve (c, i, j, k) channels with one symmetric kernel an axis, repeating the rim."""
+    middle, out = np.empty_like(data), np.empty_like(data)
+    run_slabs(_convolve_inner_slab, data.shape[1], data, kernels[1], kernels[2], middle)
+    run_slabs(_convolve_first_slab, data.shape[2], middle, kernels[0], out)
+    return out
+
+
+@njit(**_JIT)
+def _lncc_products_slab(first, stop, moved, fixed, out):  # type: ignore[no-untyped-def]
+    _, nj, nk = moved.shape
+    for i in range(first, stop):
+        for j in range(nj):
+            for k in range(nk):
+                p, t = moved[i, j, k], fixed[i, j, k]
+                out[0, i, j, k] = p
+                out[1, i, j, k] = p * p
+                out[2, i, j, k] = p * t
+
+
+@njit(**_JIT)
+def _lncc_coefficients_slab(first, stop, sums, fixed_sum, fixed_variance, count, weight, epsilon, out):  # type: ignore[no-untyped-def]
+    """Turn box sums into the three coefficient fields of the gradient; returns the weighted sum of squared correlations."""
+    _, nj, nk = fixed_sum.shape
+    total = 0.0
+    for i in range(first, stop):
+        for j in range(nj):
+            row = 0.0
+            for k in range(nk):
+                n, w = count[i, j, k], weight[i, j, k]
+                sp, st = sums[0, i, j, k], fixed_sum[i, j, k]
+                mean = sp / n
+                covariance = sums[2, i, j, k] - mean * st
+                variance = max(sums[1, i, j, k] - mean * sp, np.float32(0)) + epsilon * n
+                tv = fixed_variance[i, j, k]
+                slope = covariance / (variance * tv)
+                square = covariance * slope
+                row += w * square
+                c = 2 * slope * w
+                b = -square / variance * w
+                out[0, i, j, k] = -(c * st + 2 * b * sp) / n
+                out[1, i, j, k] = b
+                out[2, i, j, k] = c
+            total += row
+    return total
+
+
+@njit(**_JIT)
+def _lncc_gradient_slab(first, stop, boxes, moved, fixed, scale, out):  # type: ignore[no-untyped-def]
+    _, nj, nk = moved.shape
+    for i in range(first, stop):
+        for j in range(nj):
+            for k in range(nk):
+                value = boxes[0, i, j, k] + 2 * moved[i, j, k] * boxes[1, i, j, k] + fixed[i, j, k] * boxes[2, i, j, k]
+                out[i, j, k] = scale * value
+
+
+def lncc_value_and_gradient(
+    moved: np.ndarray, fixed: np.ndarray, fixed_sum: np.ndarray, fixed_variance: np.ndarray, count: np.ndarray, weight: np.ndarray,
+    total_weight: float, radius: int, epsilon: float,
+) -> tuple[float, np.ndarray]:
+    """Return minus the weighted mean of squared local correlation and its derivative by `moved` (both (i, j, k))."""
+    work = np.empty((3, *moved.shape), np.float32)
+    length = moved.shape[0]
+    run_slabs(_lncc_products_slab, length, moved, fixed, work)
+    sums = box_sum(work, radius)
+    parts = run_slabs(_lncc_coefficients_slab, length, sums, fixed_sum, fixed_variance, count, weight, np.float32(epsilon), work)
+    boxes = box_sum(work, radius)
+    gradient = np.empty_like(moved)
+    run_slabs(_lncc_gradient_slab, length, boxes, moved, fixed, np.float32(-1.0 / total_weight), gradient)
+    return -float(sum(parts)) / total_weight, gradient

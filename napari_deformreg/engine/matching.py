@@ -1,0 +1,95 @@
+"""The data term in one direction: pull features through a field, compare, and turn the answer into a force on the field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..settings import RefineSettings
+from .kernels import feature_cpu
+from .sampling import warp
+from .similarities import SIMILARITIES, Similarity
+
+
+@dataclass(eq=False)
+class DataTerm:
+    """Compares what is pulled through a field with a reference on the field's lattice.
+
+    Voxels whose position falls outside the sampled image count as `neutral`, so that pushing unlike structures out of view gains nothing.
+
+    Attributes
+    ----------
+    reference, sampled : (1, c, ...) tensors
+        Features that stay and features that are pulled.
+    reference_weight, sampled_weight : (1, 1, ...) tensors
+        How much their voxels count.
+    matrix : (4, 4) array
+        From voxels of the field's lattice to voxels of `sampled`.
+    """
+
+    similarity: Similarity
+    reference: Tensor
+    sampled: Tensor
+    reference_weight: Tensor
+    sampled_weight: Tensor
+    matrix: np.ndarray
+    neutral: float | None
+
+    @classmethod
+    def prepare(
+        cls, settings: RefineSettings, reference: Tensor, reference_weight: Tensor, sampled: Tensor, sampled_weight: Tensor,
+        matrix: np.ndarray,
+    ) -> DataTerm:
+        """Prepare one direction of the data term that the settings name."""
+        spec = SIMILARITIES[settings.similarity]
+        similarity = spec.prepare(reference, reference_weight, settings)
+        if _fusible(reference):
+            reference, sampled = _channels_last(reference), _channels_last(sampled)
+        return cls(similarity, reference, sampled, reference_weight, sampled_weight, matrix, spec.neutral)
+
+    def value_and_gradient(self, field: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
+        """Return the loss and its derivative by the field (voxels)."""
+        if self.reference.dim() == 4:
+            loss, gradient, overlap = self._fused(field)
+        else:
+            loss, gradient, overlap = self._by_channels(field)
+        if self.neutral is None:
+            self.neutral = loss
+        return overlap * loss + (1 - overlap) * self.neutral, overlap * gradient
+
+    def _by_channels(self, field: Tensor) -> tuple[float, Tensor, float]:
+        moved, slopes = [], []
+        inside = torch.empty(0)
+        for channel in range(self.sampled.shape[1]):
+            value, slope, inside = warp(self.sampled[:, [channel]], field, self.matrix, with_gradient=True)
+            moved.append(value)
+            slopes.append(slope)
+        weight = inside * warp(self.sampled_weight, field, self.matrix)[0]
+        loss, by_moved = self.similarity.value_and_gradient(torch.cat(moved, 1), weight)
+        gradient = by_moved[:, [0]] * slopes[0]
+        for channel in range(1, len(slopes)):
+            gradient += by_moved[:, [channel]] * slopes[channel]
+        overlap = float((weight * self.reference_weight).sum()) / max(float(self.reference_weight.sum()), 1e-6)
+        return loss, gradient, overlap
+
+    def _fused(self, field: Tensor) -> tuple[float, Tensor, float]:
+        weight = self.reference_weight[0, 0].numpy()
+        value, total, force = feature_cpu.warp_ssd(
+            self.sampled.numpy(), np.ascontiguousarray(self.sampled_weight[0, 0].numpy()), self.reference.numpy(),
+            np.ascontiguousarray(weight), np.ascontiguousarray(field[0].numpy()), self.matrix[:3, 3],
+        )
+        scale = max(total, 1e-6) * self.reference.shape[-1] / 12
+        return value / scale, torch.from_numpy(force)[None] * (2 / scale), total / max(float(weight.sum()), 1e-6)
+
+
+def _fusible(features: Tensor) -> bool:
+    """Many-channel features are descriptors compared by squared differences; the CPU kernel does that in one pass."""
+    return features.shape[1] > 1 and features.device.type == "cpu"
+
+
+def _channels_last(features: Float[Tensor, "1 c i j k"]) -> Float[Tensor, "i j k c"]:
+    return features[0].movedim(0, -1).contiguous()

@@ -1,0 +1,148 @@
+"""Instance optimization of a stationary velocity field on one level.
+
+moved(x) = moving(affine(exp(v)(x))). The gradient by v is taken as that by the displacements exp(v) and exp(-v) (first order of the
+Baker-Campbell-Hausdorff formula, as in log-domain demons: Vercauteren et al. 2008, doi 10.1007/978-3-540-85988-8_90), which needs no
+back-propagation through the squarings; in the symmetric form the errors of the two directions have opposite signs.
+Steps are Adam's (Kingma and Ba 2015, arXiv 1412.6980) with one second moment a vector, so that no axis is preferred, between two Gaussian
+smoothings, of the step and of the velocity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..settings import Settings
+from .folding import push_off_folds
+from .matching import DataTerm
+from .prepare import LevelPair
+from .regularizers import REGULARIZERS
+from .sampling import integrate, smooth
+from .similarities import SIMILARITIES
+from .tensors import Placed
+
+FIRST_MOMENT, SECOND_MOMENT = 0.9, 0.99
+"""Adam's decay rates; 0.99 rather than 0.999 because a level takes tens of steps, not thousands."""
+
+PATIENCE = 10
+"""Steps over which the loss must fall by the tolerance."""
+
+Term = Callable[[Float[Tensor, "1 3 i j k"]], tuple[float, Tensor]]
+"""An extra term on the displacement: value and derivative."""
+
+
+def weight_of(image: Placed) -> Tensor:
+    """Return the weight of each voxel, 1 where none is given."""
+    return torch.ones_like(image.data[:, :1]) if image.weight is None else image.weight
+
+
+class LevelOptimizer:
+    """Holds what lives through the steps of one level.
+
+    Parameters
+    ----------
+    pair : LevelPair
+        Both images on the level's lattice.
+    velocity : (1, 3, i, j, k) tensor
+        Start, in voxels of the level.
+    settings : Settings
+        The whole run's.
+    terms : list of (weight, Term)
+        Landmark and label terms on the displacement.
+    """
+
+    def __init__(self, pair: LevelPair, velocity: Float[Tensor, "1 3 i j k"], settings: Settings, terms: list[tuple[float, Term]]) -> None:
+        self.pair = pair
+        self.settings = settings.refine
+        self.margin = settings.folds.margin
+        self.terms = terms
+        self.velocity = velocity
+        self.best_velocity = velocity
+        self.best_loss = math.inf
+        self.losses: list[float] = []
+        self._evaluated = 0
+        grid = pair.fixed.grid
+        mean = float(np.exp(np.log(grid.spacing[np.array(grid.shape) > 1]).mean()))
+        relative = grid.spacing / mean
+        self._unit = torch.tensor(relative, dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
+        self._per_voxel = (float(1 / relative[0]), float(1 / relative[1]), float(1 / relative[2]))
+        features = SIMILARITIES[self.settings.similarity].features
+        fixed, moving = features(pair.fixed.data), features(pair.moving.data)
+        fixed_weight, moving_weight = weight_of(pair.fixed), weight_of(pair.moving)
+        prepare = partial(DataTerm.prepare, self.settings)
+        self._forward = prepare(fixed, fixed_weight, moving, moving_weight, pair.to_moving)
+        self._backward: DataTerm | None = None
+        if self.settings.symmetric:
+            self._backward = prepare(pair.cropped(moving), pair.cropped(moving_weight), fixed, fixed_weight, np.eye(4))
+        self._first = torch.zeros_like(velocity)
+        self._second = torch.zeros_like(velocity[:, :1])
+
+    def evaluate(self, velocity: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
+        """Return the loss at a velocity and its (first-order) derivative by it."""
+        forward = integrate(velocity)
+        loss, gradient = self._forward.value_and_gradient(forward)
+        for weight, term in self.terms:
+            value, slope = term(forward)
+            loss += weight * value
+            gradient = gradient + weight * slope
+        if self._backward is not None:
+            backward = integrate(velocity, -1.0)
+            other, slope = self._backward.value_and_gradient(backward)
+            loss, gradient = 0.5 * (loss + other), 0.5 * (gradient - slope)
+        if self.settings.regularizer != "none":
+            value, slope = REGULARIZERS[self.settings.regularizer](velocity, self.pair.fixed.grid)
+            loss += self.settings.regularizer_weight * value
+            gradient = gradient + self.settings.regularizer_weight * slope
+        return loss, gradient
+
+    def step(self, barrier: bool = False) -> float:
+        """Take one step; returns the loss at the place that the step left."""
+        loss, gradient = self.evaluate(self.velocity)
+        self._remember(loss)
+        direction = self._adam(smooth(gradient / self._unit, self._sigmas(self.settings.update_smoothing_vox)))
+        longest = float(direction.square().sum(dim=1).max().sqrt())
+        if longest > 0:
+            scale = self.settings.step_size_vox / longest
+            self.velocity = smooth(
+                self.velocity - scale * direction / self._unit, self._sigmas(self.settings.velocity_smoothing_vox)
+            )
+        if barrier:
+            push, _ = push_off_folds(integrate(self.velocity), self.margin)
+            self.velocity = self.velocity + push
+        return loss
+
+    def _adam(self, gradient: Tensor) -> Tensor:
+        count = len(self.losses)
+        self._first.mul_(FIRST_MOMENT).add_(gradient, alpha=1 - FIRST_MOMENT)
+        self._second.mul_(SECOND_MOMENT).add_(gradient.square().sum(dim=1, keepdim=True), alpha=1 - SECOND_MOMENT)
+        norm = (self._second / (1 - SECOND_MOMENT**count)).sqrt()
+        norm += self.settings.flat_region_damping * norm.square().mean().sqrt() + 1e-20
+        return self._first / (norm * (1 - FIRST_MOMENT**count))
+
+    def _sigmas(self, sigma: float) -> tuple[float, float, float]:
+        """Turn a standard deviation in mean spacings into voxels of each axis."""
+        a, b, c = self._per_voxel
+        return (sigma * a, sigma * b, sigma * c)
+
+    def _remember(self, loss: float) -> None:
+        self.losses.append(loss)
+        if loss < self.best_loss:
+            self.best_loss, self.best_velocity = loss, self.velocity
+
+    def finish(self) -> Tensor:
+        """Return the best velocity seen, the last one included."""
+        self._remember(self.evaluate(self.velocity)[0])
+        return self.best_velocity
+
+    def converged(self) -> bool:
+        """Tell whether the loss has hardly fallen over the last steps."""
+        if len(self.losses) <= PATIENCE:
+            return False
+        before = min(self.losses[:-PATIENCE])
+        return before - min(self.losses[-PATIENCE:]) < self.settings.tolerance * abs(before)

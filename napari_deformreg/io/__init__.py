@@ -1,0 +1,193 @@
+"""Files <-> things placed in the world: the only room that opens files. Everything that comes out is RAS+ mm.
+
+To add a format: a file with ``read_…`` and ``write_…``, and a row in the tables below.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ..errors import FileFormatError
+from ..space import Grid, LabelMap, Transform, TransformChain, Volume
+from .displacement_images import read_itk_field, read_nifti_field
+from .itk_hdf5 import read_itk_hdf5, write_itk_hdf5
+from .itk_images import read_itk_image, read_picture, write_itk_image
+from .itk_transforms import read_itk_transform, write_itk_matrix, write_itk_transform
+from .label_names import names_beside
+from .landmarks_csv import read_landmarks, write_landmarks
+from .mgh import read_mgh, write_mgh
+from .nifti import read_nifti, write_nifti
+from .paths import atomic_file, existing_file, split_volume_suffix, suffix_of
+from .raw import RawImage, to_labels, to_volume
+from .result_folder import RESULT_FILES, ResultFolder, atomic_folder, check_result_folder_target, open_result_folder
+
+_Row = TypeVar("_Row")
+
+READERS: dict[str, Callable[[Path], RawImage]] = {
+    ".nii": read_nifti,
+    ".nii.gz": read_nifti,
+    ".hdr": read_nifti,
+    ".hdr.gz": read_nifti,
+    ".img": read_nifti,
+    ".img.gz": read_nifti,
+    ".mgh": read_mgh,
+    ".mgz": read_mgh,
+    ".mha": read_itk_image,
+    ".mhd": read_itk_image,
+    ".nrrd": read_itk_image,
+    ".nhdr": read_itk_image,
+    ".png": read_picture,
+    ".jpg": read_picture,
+    ".jpeg": read_picture,
+    ".tif": read_picture,
+    ".tiff": read_picture,
+}
+"""Image suffix -> its reader."""
+
+WRITERS: dict[str, Callable[[Path, Shaped[np.ndarray, "i j k"], Grid], None]] = {
+    ".nii": write_nifti,
+    ".nii.gz": write_nifti,
+    ".mgh": write_mgh,
+    ".mgz": write_mgh,
+    ".mha": write_itk_image,
+    ".nrrd": write_itk_image,
+}
+"""Image suffix -> its writer; one file each, so that a write is whole or not at all."""
+
+TRANSFORM_READERS: dict[str, Callable[[Path], TransformChain]] = {
+    ".h5": read_itk_hdf5,
+    ".hdf5": read_itk_hdf5,
+    ".tfm": read_itk_transform,
+    ".txt": read_itk_transform,
+    ".mat": read_itk_transform,
+    ".nii": read_nifti_field,
+    ".nii.gz": read_nifti_field,
+    ".mha": read_itk_field,
+    ".mhd": read_itk_field,
+    ".nrrd": read_itk_field,
+    ".nhdr": read_itk_field,
+}
+"""Transform suffix -> its reader."""
+
+TRANSFORM_WRITERS: dict[str, Callable[[Path, Transform], None]] = {
+    ".h5": write_itk_hdf5,
+    ".hdf5": write_itk_hdf5,
+    ".tfm": write_itk_transform,
+    ".txt": write_itk_transform,
+    ".mat": write_itk_matrix,
+}
+"""Transform suffix -> its writer."""
+
+LANDMARK_SUFFIXES = (".csv", ".tsv", ".fcsv")
+"""Suffixes of landmark tables."""
+
+__all__ = [
+    "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "ResultFolder", "atomic_file",
+    "atomic_folder", "check_result_folder_target", "open_result_folder", "read_image", "read_labels", "read_landmarks", "read_transform",
+    "split_volume_suffix", "write_image", "write_labels", "write_landmarks", "write_transform",
+]  # fmt: skip
+
+
+def read_image(path: str | os.PathLike[str], volume: int | None = None, *, allow_constant: bool = False) -> Volume:
+    """Read a scalar image of any supported format and place it in the world (RAS+ mm).
+
+    Parameters
+    ----------
+    path : path
+        The file; its suffix names the format (see `READERS`).
+    volume : int, optional
+        Which volume (or component) to take from a file that holds several, from 0.
+    allow_constant : bool
+        Accept an image without contrast: right for maps that the package itself wrote.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not what its suffix says, or truncated.
+    InputError
+        If there is no file, or its content cannot be used as one scalar image.
+    """
+    file = existing_file(path)
+    return to_volume(_row(READERS, file, "read")(file), file, volume, allow_constant)
+
+
+def read_labels(path: str | os.PathLike[str], volume: int | None = None) -> LabelMap:
+    """Read a map of whole numbers (structures or a mask) and place it in the world (RAS+ mm).
+
+    Names come from the file itself (3D Slicer's .seg.nrrd) or from a BIDS table beside it (``<name>.tsv``: index, name).
+
+    Parameters
+    ----------
+    path : path
+        The file; its suffix names the format (see `READERS`).
+    volume : int, optional
+        Which volume (or component) to take from a file that holds several, from 0.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not what its suffix says, or truncated.
+    InputError
+        If there is no file, or its content is not one map of whole numbers.
+    """
+    file = existing_file(path)
+    labels = to_labels(_row(READERS, file, "read")(file), file, volume)
+    return labels if labels.label_names else replace(labels, label_names=names_beside(file))
+
+
+def write_image(path: str | os.PathLike[str], volume: Volume) -> None:
+    """Write an image as float32; the suffix names the format (see `WRITERS`)."""
+    _row(WRITERS, Path(path), "write")(Path(path), volume.data, volume.grid)
+
+
+def write_labels(path: str | os.PathLike[str], labels: LabelMap) -> None:
+    """Write a label map with the smallest integer type that holds it; the suffix names the format (see `WRITERS`)."""
+    low, high = int(labels.data.min()), int(labels.data.max())
+    kinds = (np.uint8, np.int16, np.int32)
+    kind = next(kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    _row(WRITERS, Path(path), "write")(Path(path), labels.data.astype(kind), labels.grid)
+
+
+def read_transform(path: str | os.PathLike[str]) -> TransformChain:
+    """Read a transform of world points: an ITK transform file, or a displacement field image (see `TRANSFORM_READERS`).
+
+    Returns
+    -------
+    TransformChain
+        In RAS+ mm; its first link is applied first.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not what its suffix says, or damaged.
+    InputError
+        If there is no file, or it holds a transform that is neither linear nor a displacement field.
+    """
+    file = existing_file(path)
+    return _row(TRANSFORM_READERS, file, "read")(file)
+
+
+def write_transform(path: str | os.PathLike[str], chain: Transform) -> None:
+    """Write affine transforms and displacement fields as an ITK transform file (see `TRANSFORM_WRITERS`; .h5 suits best).
+
+    Raises
+    ------
+    InputError
+        If the format cannot hold it.
+    """
+    _row(TRANSFORM_WRITERS, Path(path), "write")(Path(path), chain)
+
+
+def _row(table: Mapping[str, _Row], path: Path, verb: str) -> _Row:
+    suffix = suffix_of(path, table)
+    if suffix is None:
+        dicom = " Convert DICOM first, for example with dcm2niix." if verb == "read" else ""
+        raise FileFormatError(f"Cannot {verb} {path}: its suffix is unknown. Expected one of {', '.join(table)}.{dicom}")
+    return table[suffix]

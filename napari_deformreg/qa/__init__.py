@@ -1,0 +1,35 @@
+"""Quality of a registration: space in, numbers and pictures out (no torch, no files).
+
+The whole evaluation is three calls::
+
+    report = build_report(
+        fixed, moving, moved, moving_before, result,
+        fixed_mask=None, fixed_labels=None, moving_labels=None, moved_labels=None, fixed_landmarks=None, moving_landmarks=None,
+    )                                        # -> Report, without pictures
+    pictures = draw_pictures(fixed, moved, moving_before, result, report, fixed_labels=None, moved_labels=None)
+                                             # -> dict of name -> PNG bytes; "preview" is always there
+    page = report_html(report, pictures)     # -> str, one self-contained page
+
+``moved``, ``moving_before``, ``fixed_mask``, ``fixed_labels`` and ``moved_labels`` lie on the fixed grid; ``moving_labels`` on its own.
+
+What a report holds: ``report.values`` (one `Value` a number), ``report.landmarks`` (`LandmarkErrors` or None, ``.rows()`` for a table),
+``report.structures`` (tuple of `StructureOverlap`, ``structure_rows()`` for a table), ``report.folds`` (`FoldReport`: ``.foreground``,
+``.whole_grid``, ``.regions`` worst first, ``.labels`` for folds.nii.gz, ``.fold_mask``), ``report.jacobian`` (Volume: local volume change
+of fixed_to_moving, the affine included), ``report.attention`` (sentences: what to look at first), ``report.to_json()`` and
+``report.to_text()`` (for a terminal). `METRICS` defines every number.
+"""
+
+from .figures import draw_pictures
+from .foreground import Foreground, fixed_foreground
+from .jacobian import FoldRegion, FoldReport, FoldSummary, fold_report
+from .landmarks import LandmarkErrors, landmark_errors
+from .metrics import METRICS, Metric, metrics_markdown
+from .overlap import StructureOverlap, structure_overlaps, structure_rows
+from .report import Report, Value, build_report
+from .report_html import report_html
+
+__all__ = [
+    "METRICS", "FoldRegion", "FoldReport", "FoldSummary", "Foreground", "LandmarkErrors", "Metric", "Report", "StructureOverlap", "Value",
+    "build_report", "draw_pictures", "fixed_foreground", "fold_report", "landmark_errors", "metrics_markdown", "report_html",
+    "structure_overlaps", "structure_rows",
+]

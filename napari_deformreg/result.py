@@ -1,0 +1,126 @@
+"""Everything a run gives: the steps on the way, the outcome, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from .settings import Settings
+from .space import AffineTransform, DisplacementField, Grid, InversePoints, Landmarks, TransformChain, invert_points
+
+StageName = Literal["read", "prepare", "affine", "search", "refine", "folds", "inverse", "evaluate", "write"]
+
+
+class Control(Enum):
+    """What the consumer of a run may send into its generator. To cancel, close the generator instead."""
+
+    FINISH_NOW = "finish now"
+    """Stop refining and go on with the best so far."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One sign of life from a long run.
+
+    Attributes
+    ----------
+    stage : str
+        What is being done.
+    level, levels : int
+        Pyramid level, 0 the coarsest, and how many there are.
+    index, count : int
+        Step within the level, from 1, and how many there can be.
+    loss : float or None
+        Value of the loss (lower is better), where there is one.
+    fraction : float
+        Estimated part of the whole run that is done, 0 to 1, never falling.
+    seconds_left : float or None
+        Estimate; None while there is nothing to estimate from.
+    message : str
+        For people.
+    """
+
+    stage: StageName
+    level: int = 0
+    levels: int = 1
+    index: int = 0
+    count: int = 0
+    loss: float | None = None
+    fraction: float = 0.0
+    seconds_left: float | None = None
+    message: str = ""
+
+
+class Status(Enum):
+    """How a registration ended; the value is the advice shown to the user."""
+
+    CONVERGED = "Converged: no level could be improved further by the given tolerance."
+    STEPS_USED_UP = "Ended after the given number of steps; more steps may improve it a little."
+    FINISHED_EARLY = "Ended early at the user's wish; the best state so far was kept."
+    KEPT_START = (
+        "The deformation did not make the images more similar; the start position was kept. "
+        "Check that the two images show the same region."
+    )
+    FOLDS_LEFT = "Some folds could not be repaired; see the fold list and judge these places with care."
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result came from, enough to trace and repeat it."""
+
+    version: str
+    device: str
+    seconds: Mapping[StageName, float]
+    notices: tuple[str, ...] = ()
+    """What the user should know: fallbacks, resampling, clipped intensities."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationResult:
+    """The outcome: fixed points go through the displacement (on the fixed grid), then through the affine.
+
+    Attributes
+    ----------
+    affine : AffineTransform
+        World RAS+ mm, fixed to moving.
+    displacement, inverse_displacement : DisplacementField
+        u on the fixed grid and the field of its inverse, both fixed to fixed space.
+    velocity_vox : (i, j, k, 3) float array or None
+        The stationary velocity on `velocity_grid`, in its voxels a unit time; exp(v) is u up to upsampling and repair.
+    """
+
+    affine: AffineTransform
+    displacement: DisplacementField
+    inverse_displacement: DisplacementField
+    velocity_vox: Float[np.ndarray, "i j k 3"] | None
+    velocity_grid: Grid | None
+    status: Status
+    history: tuple[Step, ...]
+    settings: Settings
+    provenance: Provenance
+
+    @cached_property
+    def fixed_to_moving(self) -> TransformChain:
+        """Carries fixed points to moving space; images are pulled with it."""
+        return TransformChain((self.displacement, self.affine))
+
+    @cached_property
+    def moving_to_fixed(self) -> TransformChain:
+        """Carries moving points to fixed space (interpolated inverse field; for landmarks use `moving_points_in_fixed`)."""
+        return TransformChain((self.affine.inverse(), self.inverse_displacement))
+
+    def moving_points_in_fixed(self, points: Float[np.ndarray, "n 3"]) -> InversePoints:
+        """Carry moving world points to fixed space, solved point by point with Newton steps; residuals in fixed-space mm."""
+        target = self.affine.inverse().map(points)
+        return invert_points(self.displacement, target, start=self.inverse_displacement.map(target))
+
+    def moving_landmarks_in_fixed(self, landmarks: Landmarks) -> Landmarks:
+        """Carry moving landmarks to fixed space."""
+        return Landmarks(self.moving_points_in_fixed(landmarks.points).points, landmarks.names)

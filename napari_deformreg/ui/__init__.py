@@ -1,0 +1,1 @@
+"""The window: the only room with Qt and napari."""

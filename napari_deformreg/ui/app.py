@@ -1,0 +1,78 @@
+"""Opening the window from outside napari: on a result folder, or off-screen as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..io import open_result_folder
+from ..workflow import InputPaths, finished
+from .adding import warm_up
+from .register_dock import RegisterDock
+from .result_layers import result_layers
+from .work import opening
+
+WINDOW_SIZE = (1500, 950)
+
+
+def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
+    """Open napari on a result folder, with the Register dock beside it; returns when the window is closed.
+
+    Parameters
+    ----------
+    folder : path
+        The result folder.
+    paths : InputPaths, optional
+        Where the inputs are; as noted in the folder when left out.
+
+    Raises
+    ------
+    InputError
+        If it is not a result folder.
+    """
+    import napari
+
+    open_result_folder(folder)  # Says what is wrong with it before a window opens.
+    viewer = napari.Viewer(title=f"{Path(folder).name}: registration result")
+    build_result_viewer(viewer, folder, paths)
+    napari.run()
+
+
+def build_result_viewer(viewer: Any, folder: str | Path, paths: InputPaths | None = None) -> RegisterDock:
+    """Show a result folder in a viewer and add the Register dock, opened at its Result tab."""
+    dock = RegisterDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Register", area="right")
+    found, picture, settings = finished(opening(Path(folder), paths))
+    warm_up()
+    dock.page.set_settings(settings)
+    dock.result.show_folder(found, picture, result_layers(picture))
+    return dock
+
+
+def screenshot_result(folder: str | Path, png: str | Path, paths: InputPaths | None = None) -> None:
+    """Render the window that `view_result` opens to a PNG file; needs a display, be it Xvfb."""
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    viewer = napari.Viewer(title=f"{Path(folder).name}: registration result", show=True)
+    try:
+        viewer.window.resize(*WINDOW_SIZE)
+        dock = build_result_viewer(viewer, folder, paths)
+        while dock.result.adder.busy:
+            QApplication.processEvents()
+        dock.result.controls.toggles["displacement"].setChecked(True)
+        _settle()
+        viewer.reset_view()
+        _settle()
+        viewer.screenshot(str(png), canvas_only=False, flash=False)
+    finally:
+        viewer.close()
+
+
+def _settle(milliseconds: int = 400) -> None:
+    """Let timers and painting happen."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec_()

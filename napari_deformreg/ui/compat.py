@@ -1,0 +1,30 @@
+"""What napari 0.9 calls differently than 0.7 and 0.8, under one name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _member(viewer: Any, new: tuple[str, ...], old: str) -> Any:
+    """Look a thing up under its path of napari 0.9, else under its older name."""
+    found = viewer
+    for name in new:
+        if name not in dir(found):
+            return getattr(viewer, old)
+        found = getattr(found, name)
+    return found
+
+
+def camera(viewer: Any) -> Any:
+    """Return the viewer's camera."""
+    return _member(viewer, ("scene", "camera"), "camera")
+
+
+def text_overlay(viewer: Any) -> Any:
+    """Return the text drawn over the canvas."""
+    return _member(viewer, ("canvas", "overlays", "text"), "text_overlay")
+
+
+def scale_bar(viewer: Any) -> Any:
+    """Return the scale bar drawn over the canvas."""
+    return _member(viewer, ("canvas", "overlays", "scale_bar"), "scale_bar")

@@ -1,0 +1,114 @@
+"""One row per input of a registration: a choice of layers, a button for a file, and a place to drop a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
+
+from .layers import METADATA_KEY
+
+NOTHING = "—"
+
+
+class InputRow(QWidget):
+    """Chooses one layer.
+
+    Parameters
+    ----------
+    title : str
+        What is chosen.
+    layer_class : type
+        Kind of layer offered.
+    file_filter : str
+        Qt's filter of the file dialog.
+    help_text : str
+        One sentence about the input.
+    """
+
+    changed = Signal()
+    file_given = Signal(object)
+
+    def __init__(self, title: str, layer_class: type, file_filter: str, help_text: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.title = title
+        self.layer_class = layer_class
+        self._file_filter = file_filter
+        self._layers: list[Any] = []
+        self.setAcceptDrops(True)
+        self.setToolTip(f"<p>{help_text}</p><p>Choose a layer, or drop a file here.</p>")
+        self.combo = QComboBox()
+        self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.combo.setMinimumContentsLength(8)
+        self.combo.addItem(NOTHING)
+        self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
+        label = QLabel(title)
+        label.setMinimumWidth(112)
+        button = QToolButton()
+        button.setText("…")
+        button.setToolTip(f"Open a file as {title.lower()}")
+        button.clicked.connect(self._browse)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(label)
+        row.addWidget(self.combo, 1)
+        row.addWidget(button)
+
+    def value(self) -> Any | None:
+        """Return the chosen layer, or None."""
+        index = self.combo.currentIndex() - 1
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def setValue(self, layer: Any | None) -> None:
+        """Choose a layer; one that is not offered, or None, chooses nothing."""
+        self.combo.setCurrentIndex(next((n + 1 for n, known in enumerate(self._layers) if known == layer), 0))
+
+    def offer(self, present: Sequence[Any]) -> None:
+        """Offer these layers, as far as they are of the right kind and no results; the choice stays if it can."""
+        chosen = self.value()
+        offered: list[Any] = [layer for layer in present if isinstance(layer, self.layer_class) and not is_result(layer)]
+        with QSignalBlocker(self.combo):
+            self.combo.clear()
+            self.combo.addItems([NOTHING, *(layer.name for layer in offered)])
+            self._layers = offered
+            self.setValue(chosen)
+        if self.value() != chosen:
+            self.changed.emit()
+
+    def offered(self) -> tuple[Any, ...]:
+        """Return the layers on offer."""
+        return tuple(self._layers)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept local files."""
+        if dropped_files(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Take the first file."""
+        files = dropped_files(event)
+        if files:
+            event.setDropAction(Qt.DropAction.CopyAction)
+            event.accept()
+            self.file_given.emit(files[0])
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, self.title, "", f"{self._file_filter};;All files (*)")
+        if name:
+            self.file_given.emit(Path(name))
+
+
+def dropped_files(event: QDropEvent) -> list[Path]:
+    """Return the local files of a drag or drop."""
+    data = event.mimeData()
+    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()] if data is not None and data.hasUrls() else []
+
+
+def is_result(layer: Any) -> bool:
+    """Tell whether a layer was drawn by us as part of a result."""
+    known = layer.metadata.get(METADATA_KEY) if isinstance(layer.metadata, dict) else None
+    return isinstance(known, dict) and known.get("role") == "result"

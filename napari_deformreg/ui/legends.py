@@ -1,0 +1,90 @@
+"""Painted color scales: what the colors of the arrows and of the Jacobian mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from napari.utils.colormaps import ensure_colormap
+from qtpy.QtCore import QPointF, QRectF, Qt
+from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from . import overlays
+
+_HEIGHT, _MARGIN, _BAR = 38, 30, 12
+
+
+class Legend(QWidget):
+    """A horizontal color scale with ticks.
+
+    Parameters
+    ----------
+    stops : sequence of (place, color)
+        Colors from 0 (left) to 1 (right).
+    """
+
+    def __init__(self, stops: Sequence[tuple[float, QColor]], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._stops = list(stops)
+        self._ticks: list[tuple[float, str]] = []
+        self._swatch: tuple[QColor, str] | None = None
+        self.setMinimumHeight(_HEIGHT)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def set_ticks(self, ticks: Sequence[tuple[float, str]], swatch: tuple[QColor, str] | None = None) -> None:
+        """Label places of the scale, and one color beside it."""
+        self._ticks, self._swatch = list(ticks), swatch
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint scale, ticks and the extra color."""
+        painter = QPainter(self)
+        left = _MARGIN + (60 if self._swatch else 0)
+        bar = QRectF(left, 3, max(self.width() - left - _MARGIN, 10), _BAR)
+        gradient = QLinearGradient(bar.topLeft(), bar.topRight())
+        for place, color in self._stops:
+            gradient.setColorAt(place, color)
+        painter.fillRect(bar, QColor(110, 110, 110))
+        painter.fillRect(bar, gradient)
+        painter.setPen(self.palette().windowText().color())
+        for place, text in self._ticks:
+            x = bar.left() + place * bar.width()
+            painter.drawLine(QPointF(x, bar.bottom()), QPointF(x, bar.bottom() + 3))
+            painter.drawText(QRectF(x - 30, bar.bottom() + 3, 60, 18), Qt.AlignmentFlag.AlignHCenter, text)
+        if self._swatch:
+            color, text = self._swatch
+            painter.fillRect(QRectF(_MARGIN - 10, 3, 34, _BAR), color)
+            painter.drawText(QRectF(_MARGIN - 28, bar.bottom() + 3, 70, 18), Qt.AlignmentFlag.AlignHCenter, text)
+        painter.end()
+
+
+def jacobian_legend() -> Legend:
+    """Make the legend of the Jacobian heatmap: even steps in log2, folds in their own color."""
+    colors, places = overlays.jacobian_colors()
+    low, high = overlays.JACOBIAN_RANGE
+    values = low + places * (high - low)
+    stops = [((np.log2(value) + 2) / 4, _color(rgba)) for value, rgba in zip(values, colors, strict=True) if value > 0]
+    legend = Legend(stops)
+    ticks = [(0.0, "≤¼"), (0.25, "½"), (0.5, "1"), (0.75, "2"), (1.0, "≥4")]
+    legend.set_ticks(ticks, (_color(np.array(overlays.FOLD_COLOR)), "fold"))
+    legend.setToolTip(
+        "<p>Determinant of the Jacobian: local volume change. Blue shrinks, red grows, clear is unchanged, magenta is folded.</p>"
+    )
+    return legend
+
+
+def arrow_legend() -> Legend:
+    """Make the legend of the arrows' colors; `show_longest` labels it."""
+    places = np.linspace(0, 1, 17)
+    return Legend([(float(place), _color(rgba)) for place, rgba in zip(places, ensure_colormap("turbo").map(places), strict=True)])
+
+
+def show_longest(legend: Legend, longest_mm: float) -> None:
+    """Label the arrows' legend in millimeters."""
+    legend.set_ticks([(part, f"{part * longest_mm:.1f} mm" if part else "0") for part in (0.0, 0.5, 1.0)])
+
+
+def _color(rgba: Float[np.ndarray, "4"]) -> QColor:
+    return QColor.fromRgbF(*(float(np.clip(part, 0, 1)) for part in rgba))

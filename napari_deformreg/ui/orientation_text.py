@@ -1,0 +1,64 @@
+"""Writes on the canvas which way the patient lies: the one word that prevents mixing up left and right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import compat
+
+_DIRECTIONS = {0: ("S", "I"), 1: ("A", "P"), 2: ("R", "L")}
+_PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
+
+
+class OrientationText:
+    """Keeps the text up to date with the displayed plane; a text of the user's own is left alone."""
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._following = False
+        self._mine = ""
+
+    def start(self) -> None:
+        """Write, and follow the viewer's axes."""
+        if self._following:
+            return
+        self._following = True
+        dims = self._viewer.dims
+        for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
+            event.connect(self._write)
+        self._write()
+
+    def stop(self) -> None:
+        """Follow the viewer no more."""
+        if not self._following:
+            return
+        self._following = False
+        dims = self._viewer.dims
+        for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
+            event.disconnect(self._write)
+
+    def _write(self, event: Any = None) -> None:
+        overlay = compat.text_overlay(self._viewer)
+        if overlay.text not in ("", self._mine):
+            return
+        dims = self._viewer.dims
+        in_plane = dims.ndisplay == 2 and dims.ndim >= 3
+        self._mine = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
+        overlay.text = self._mine
+        overlay.position = "top_left"
+        overlay.visible = bool(self._mine)
+
+
+def plane_text(order: tuple[int, ...]) -> str:
+    """Name the displayed plane and what its upper and left sides are.
+
+    Parameters
+    ----------
+    order : tuple of int
+        Layer axes (0 z, 1 y, 2 x): across, down and along the screen, with the camera turned up and left.
+    """
+    across, vertical, horizontal = order
+    top, bottom = _DIRECTIONS[vertical]
+    # The camera shows growing z, y, x upwards and to the left: S, A and R for RAS axes.
+    left, right = _DIRECTIONS[horizontal]
+    return f"{_PLANES[across]}   {left} ◂ ▸ {right}   {top} ▴ ▾ {bottom}"

@@ -1,0 +1,223 @@
+"""The Result panel: summary, display controls, saving; and the one way in which a result's layers get into a viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ..errors import DeformregError
+from ..io import result_folder as names
+from ..workflow import InputPaths, Outcome
+from . import compat, layers
+from . import result_layers as parts
+from .adding import LayerAdder
+from .display_controls import DisplayControls
+from .field_overlays import FieldOverlays
+from .layers import LayerTuple, Placement
+from .orientation_text import OrientationText
+from .overlays import DrawnField
+from .pictures import ResultPicture
+from .process import in_process
+from .scrolling import scrolled
+from .summary import SummaryView
+from .work import writing
+from .worker import Runner
+
+
+class ResultPanel(QWidget):
+    """Shows one result in a viewer and steers how it is looked at."""
+
+    shown = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._outcome: Outcome | None = None
+        self._paths: InputPaths | None = None
+        self._folder: Path | None = None
+        self._picture: ResultPicture | None = None
+        self._overlays: FieldOverlays | None = None
+        self._fixed_layer: Any | None = None
+        self._oriented = False
+        self._text = OrientationText(viewer)
+        self.summary = SummaryView()
+        self.summary.place_chosen.connect(self.go_to)
+        self.controls = DisplayControls()
+        self.adder = LayerAdder(viewer, self)
+        self.adder.done.connect(self._on_added)
+        self.writer = Runner(self)
+        self.writer.succeeded.connect(self._on_written)
+        self.writer.failed.connect(self._on_write_failed)
+        self.save_button = QPushButton("Save result folder…")
+        self.save_button.clicked.connect(self._ask_where)
+        self.report_button = QPushButton("Open report")
+        self.report_button.clicked.connect(self._open_report)
+        self.message = QLabel("")
+        self.message.setWordWrap(True)
+        self._lay_out()
+        self._update_buttons()
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    def show_outcome(
+        self, outcome: Outcome, picture: ResultPicture, entries: list[LayerTuple], fixed_layer: Any | None, paths: InputPaths | None
+    ) -> None:
+        """Show a fresh outcome; `entries` are the picture's layers, made off the GUI thread."""
+        self._outcome, self._paths, self._folder = outcome, paths, None
+        self._begin(picture, entries, fixed_layer)
+
+    def show_folder(self, folder: Path, picture: ResultPicture, entries: list[LayerTuple]) -> None:
+        """Show what a result folder holds."""
+        self._outcome, self._paths, self._folder = None, None, folder
+        self._begin(picture, entries, None)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the result folder in the background."""
+        if self._outcome is None or self.writer.busy:
+            return
+        self.message.setText(f"Writing {folder} …")
+        outcome, paths = self._outcome, self._paths
+        self.writer.start(lambda: in_process(writing, outcome, Path(folder), paths))
+        self._update_buttons()
+
+    def go_to(self, point_mm: tuple[float, float, float]) -> None:
+        """Show the slice through a world point, with the point in the middle."""
+        if self._picture is None:
+            return
+        placement = Placement(self._picture.displacement.grid)
+        voxel = placement.to_layer_points(np.array([point_mm]))[0]
+        drawn = voxel * placement.spacing[::-1] + placement.origin[::-1]
+        dims = self._viewer.dims
+        for axis in range(3):
+            dims.set_point(dims.ndim - 3 + axis, float(drawn[axis]))
+        compat.camera(self._viewer).center = tuple(float(n) for n in drawn)
+
+    def orient(self) -> None:
+        """Show axial slices as radiologists do, and write on the canvas which way the patient lies; once, so that the user can turn it."""
+        if not self._oriented:
+            self._oriented = True
+            show_anatomically(self._viewer)
+            self._text.start()
+
+    def shut_down(self) -> None:
+        """Stop everything and follow the viewer no more."""
+        self.adder.stop()
+        self.writer.drop()
+        self._release_overlays()
+        self.controls.release()
+        self._text.stop()
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+
+    def _begin(self, picture: ResultPicture, entries: list[LayerTuple], fixed_layer: Any | None) -> None:
+        self.adder.stop()
+        self._release_overlays()
+        self.controls.release()
+        self._picture = picture
+        placement = Placement(picture.displacement.grid)
+        reused = fixed_layer is not None and layers.is_drawn_as(fixed_layer, placement)
+        self._fixed_layer = fixed_layer if reused else None
+        wanted = [entry for entry in entries if not (reused and entry[1]["name"] == parts.FIXED)]
+        for layer in self._viewer.layers:
+            if layer != self._fixed_layer:
+                layer.visible = False
+        self.summary.show_report(picture.report, picture.notices)
+        self.message.setText("")
+        self._update_buttons()
+        self.orient()
+        self.adder.add(parts.numbered(wanted, [layer.name for layer in self._viewer.layers]))
+
+    def _on_added(self, added: list[Any]) -> None:
+        if self._picture is None:
+            return
+        found = {str(parts.part_of(layer)): layer for layer in added}
+        self._reuse_fixed(found, self._picture.window is not None)
+        field = DrawnField.of(self._picture.displacement)
+        self._overlays = FieldOverlays(self._viewer, field, found.get(parts.QUIVER), found.get(parts.DEFORMED_GRID), self)
+        self._overlays.drawn.connect(self.controls.note_arrows)
+        self.controls.bind(found, field.longest_mm(), self._overlays.spacing_mm)
+        self.controls.spacing_chosen.connect(self._overlays.set_spacing)
+        self.controls.slab_chosen.connect(self._overlays.set_slab)
+        if parts.MOVED_LABELS in found:
+            # As outlines over the filled fixed structures; napari takes this only of a layer that is there.
+            found[parts.MOVED_LABELS].contour = 1
+        if parts.MOVED in found:
+            self._viewer.layers.selection.active = found[parts.MOVED]
+        show_plane(self._viewer, field.placement)
+        compat.scale_bar(self._viewer).visible = True
+        self.shown.emit()
+
+    def _reuse_fixed(self, found: dict[str, Any], one_scale: bool) -> None:
+        """Take the user's own fixed layer as the result's, if it is still there; images on one scale are shown in its window."""
+        if self._fixed_layer is None or self._fixed_layer not in self._viewer.layers:
+            return
+        self._fixed_layer.visible = True
+        found[parts.FIXED] = self._fixed_layer
+        for part in (parts.MOVED, parts.MOVING_BEFORE):
+            if one_scale and part in found:
+                found[part].contrast_limits = self._fixed_layer.contrast_limits
+
+    def _release_overlays(self) -> None:
+        if self._overlays is not None:
+            self._overlays.stop()
+            self._overlays.deleteLater()
+            self._overlays = None
+
+    def _on_layer_removed(self, event: Any) -> None:
+        self.controls.forget(event.value)
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(4, 4, 4, 4)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.save_button)
+        buttons.addWidget(self.report_button)
+        for part in (self.summary, line, self.controls):
+            column.addWidget(part)
+        column.addLayout(buttons)
+        column.addWidget(self.message)
+        column.addStretch(1)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(inside))
+
+    def _update_buttons(self) -> None:
+        self.save_button.setEnabled(self._outcome is not None and not self.writer.busy)
+        self.report_button.setEnabled(self._folder is not None)
+
+    def _ask_where(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Save result folder", "registration-result")
+        if name:
+            self.save(name)
+
+    def _on_written(self, folder: Path) -> None:
+        self._folder = folder
+        self.message.setText(f"Saved in {folder}.")
+        self._update_buttons()
+
+    def _on_write_failed(self, error: DeformregError) -> None:
+        self.message.setText(str(error))
+        self._update_buttons()
+
+    def _open_report(self) -> None:
+        if self._folder is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._folder / names.REPORT_HTML)))
+
+
+def show_anatomically(viewer: Any) -> None:
+    """Turn the camera so that an axial slice has the patient's right on the left and the front on top; the data stay as they are."""
+    compat.camera(viewer).orientation = ("away", "up", "left")
+
+
+def show_plane(viewer: Any, placement: Placement) -> None:
+    """Show a volume of one slice along its thin axis."""
+    thin = [axis for axis, count in enumerate(placement.canonical.shape[::-1]) if count == 1]
+    dims = viewer.dims
+    if len(thin) == 1 and dims.ndim == 3:
+        dims.order = (thin[0], *[axis for axis in range(3) if axis != thin[0]])

@@ -1,0 +1,101 @@
+"""The repair removes planted folds with small changes; the inverse field inverts."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_deformreg.engine.folding import invert_field, push_off_folds, repair
+from napari_deformreg.engine.kernels import fold_cpu
+from napari_deformreg.engine.sampling import compose, integrate, smooth
+from napari_deformreg.space.jacobian import digital_fold_mask, digital_minimum
+
+
+def folds_of(field):
+    return int(digital_fold_mask(np.moveaxis(field[0].numpy(), 0, -1)).sum())
+
+
+def smooth_velocity(shape, amplitude, seed=0, sigma=3.0):
+    noise = torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(seed))
+    for axis, n in enumerate(shape):
+        if n == 1:
+            noise[:, axis] = 0
+    field = smooth(noise, (sigma, sigma, sigma))
+    return field * (amplitude / field.abs().max())
+
+
+@pytest.mark.parametrize("shape", [(17, 16, 15), (24, 21, 1), (1, 20, 23)])
+def test_planted_folds_are_gone_and_far_places_untouched(shape):
+    field = smooth_velocity(shape, 0.8)
+    center = tuple(n // 2 for n in shape)
+    axis = int(np.argmax(shape))
+    field[(0, axis, *center)] += 2.6
+    assert folds_of(field) > 0
+    mended, report = repair(field, 0.05)
+    assert report.folds_before == folds_of(field)
+    assert report.folds_left == folds_of(mended) == 0
+    minimum = digital_minimum(np.moveaxis(mended[0].numpy(), 0, -1))
+    assert minimum.min() > 0.02
+    far = np.ones(shape, bool)
+    far[tuple(slice(max(c - 5, 0), c + 6) for c in center)] = False
+    assert torch.equal(mended[0][:, torch.from_numpy(far)], field[0][:, torch.from_numpy(far)])
+
+
+def test_a_checkerboard_that_central_differences_cannot_see_is_repaired():
+    n = 9
+    sign = (np.indices((n, n, n)).sum(0) % 2) * 2 - 1
+    field = torch.zeros(1, 3, n, n, n)
+    field[0, 0] = torch.from_numpy(0.7 * sign.astype(np.float32))
+    assert folds_of(field) > 0
+    mended, report = repair(field, 0.05)
+    assert report.folds_left == folds_of(mended) == 0
+
+
+def test_a_regular_field_is_returned_as_it_is():
+    field = integrate(smooth_velocity((16, 16, 16), 2.0))
+    mended, report = repair(field, 0.05)
+    assert torch.equal(mended, field)
+    assert (report.folds_before, report.passes, report.largest_change_vox) == (0, 0, 0.0)
+
+
+def test_what_cannot_be_repaired_is_counted(monkeypatch):
+    """With no pass allowed the folds stay, and the report says how many."""
+    monkeypatch.setattr("napari_deformreg.engine.folding.REPAIR_PASSES", 0)
+    field = torch.zeros(1, 3, 9, 9, 9)
+    field[0, 0, 4, 4, 4] = 2.0
+    mended, report = repair(field, 0.05)
+    assert report.folds_left == folds_of(mended) > 0
+
+
+def test_a_push_raises_a_determinant_to_the_target():
+    """One compressed cell: first-order projections reach the target after a few passes."""
+    field = np.zeros((3, 6, 6, 6), np.float32)
+    field[0, 3, 3, 3] = -0.97
+    worst = [fold_cpu.push_folds(field, np.argwhere(digital_fold_mask(np.moveaxis(field, 0, -1), 0.1)), 0.1) for _ in range(12)]
+    assert worst[0] == pytest.approx(0.07, abs=1e-3)
+    assert worst[-1] < 1e-3
+
+
+def test_the_barrier_pushes_only_where_determinants_are_low():
+    calm = integrate(smooth_velocity((14, 14, 14), 1.0))
+    push, count = push_off_folds(calm, 0.05)
+    assert count == 0
+    assert not push.any()
+    folded = calm.clone()
+    folded[0, 1, 7, 7, 7] += 2.5
+    push, count = push_off_folds(folded, 0.05)
+    assert count > 0
+    assert folds_of(folded + push) < folds_of(folded)
+
+
+def test_the_inverse_of_a_changed_field_inverts_it():
+    velocity = smooth_velocity((28, 26, 24), 4.0, sigma=4.0)
+    forward = integrate(velocity)
+    changed = forward + 0.3 * smooth_velocity((28, 26, 24), 1.0, seed=5)
+    start = integrate(velocity, -1.0)
+    inverse, miss = invert_field(changed, start)
+    inner = (slice(None), slice(None), slice(6, -6), slice(6, -6), slice(6, -6))
+    before = compose(changed, start)[inner].norm(dim=1).mean()
+    after = compose(changed, inverse)[inner].norm(dim=1).mean()
+    assert after < 0.2 * before
+    assert after < 0.02
+    assert miss < 0.05

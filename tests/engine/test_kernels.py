@@ -1,0 +1,212 @@
+"""Each compiled kernel equals its plain-torch twin, on odd sizes and on single slices."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_deformreg.engine import features
+from napari_deformreg.engine.kernels import (
+    cpu,
+    feature_cpu,
+    fold_cpu,
+    mind_cpu,
+    mind_reference,
+    nmi_cpu,
+    nmi_reference,
+    reference,
+    search_cpu,
+    search_reference,
+)
+from napari_deformreg.space.jacobian import digital_minimum
+
+SHAPES = [(9, 12, 7), (1, 17, 14), (13, 1, 8), (11, 10, 1), (2, 3, 5)]
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def shape(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def image(rng, shape):
+    return rng.random(shape, dtype=np.float32)
+
+
+def field(rng, shape, size=2.5):
+    u = (size * rng.standard_normal((3, *shape))).astype(np.float32)
+    for axis in range(3):
+        if shape[axis] == 1:
+            u[axis] = 0
+    return u
+
+
+def tensor(array):
+    return torch.from_numpy(array)[(None,) * (5 - array.ndim)]
+
+
+def assert_same(compiled, twin, atol=1e-5):
+    expected = twin.numpy() if isinstance(twin, torch.Tensor) else twin
+    assert np.isfinite(compiled).all()
+    np.testing.assert_allclose(compiled, expected.reshape(compiled.shape), atol=atol, rtol=1e-4)
+
+
+def test_compose(rng, shape):
+    outer, inner = field(rng, shape), field(rng, shape)
+    assert_same(cpu.compose(outer, inner, 0.5, -0.7), reference.compose(tensor(outer), tensor(inner), 0.5, -0.7))
+
+
+def test_compose_of_another_lattice_reads_beyond_nothing(rng):
+    inner = field(rng, (6, 5, 9), 20)
+    outer = field(rng, (6, 5, 9))
+    assert_same(cpu.compose(outer, inner), reference.compose(tensor(outer), tensor(inner)))
+
+
+def test_warp(rng, shape):
+    picture, u = image(rng, (8, 9, 10)), field(rng, shape)
+    matrix = np.eye(3) + 0.1 * rng.standard_normal((3, 3))
+    offset = rng.standard_normal(3)
+    value, gradient, inside = cpu.warp(picture, u, matrix, offset, True)
+    twin = reference.warp(tensor(picture), tensor(u), torch.from_numpy(matrix), torch.from_numpy(offset), True)
+    assert_same(value, twin[0])
+    assert_same(gradient, twin[1], atol=1e-4)
+    assert_same(inside, twin[2])
+    assert 0 < inside.mean() < 1
+
+
+def test_warp_of_a_slice_ignores_the_missing_axis(rng):
+    picture, u = image(rng, (12, 1, 10)), field(rng, (12, 1, 10), 1)
+    value, gradient, inside = cpu.warp(picture, u, np.eye(3), np.zeros(3), True)
+    twin = reference.warp(tensor(picture), tensor(u), torch.eye(3), torch.zeros(3), True)
+    assert_same(value, twin[0])
+    assert_same(gradient, twin[1], atol=1e-4)
+    assert not gradient[1].any()
+    assert_same(inside, twin[2])
+
+
+@pytest.mark.parametrize("radius", [1, 3, 20])
+def test_box_sum(rng, shape, radius):
+    data = rng.standard_normal((2, *shape)).astype(np.float32)
+    assert_same(cpu.box_sum(data, radius), reference.box_sum(tensor(data), radius), atol=1e-4)
+
+
+def test_convolve_separable(rng, shape):
+    data = rng.standard_normal((2, *shape)).astype(np.float32)
+    kernels = [np.array(k, np.float32) for k in ([0.2, 0.6, 0.2], [0.1, 0.2, 0.4, 0.2, 0.1], [1.0])]
+    twin = reference.convolve_separable(tensor(data), tuple(torch.from_numpy(k) for k in kernels))
+    assert_same(cpu.convolve_separable(data, tuple(kernels)), twin)
+
+
+def test_lncc(rng, shape):
+    moved, fixed, weight = image(rng, shape), image(rng, shape), image(rng, shape)
+    count = cpu.box_sum(np.ones((1, *shape), np.float32), 2)[0]
+    total, squares = cpu.box_sum(np.stack([fixed, fixed * fixed]), 2)
+    variance = np.maximum(squares - total * total / count, 0) + np.float32(1e-3) * count
+    arguments = (moved, fixed, total, variance, count, weight)
+    value, gradient = cpu.lncc_value_and_gradient(*arguments, float(weight.sum()), 2, 1e-3)
+    twin = reference.lncc_value_and_gradient(*(tensor(a) for a in arguments), float(weight.sum()), 2, 1e-3)
+    assert value == pytest.approx(twin[0], rel=1e-4)
+    assert_same(gradient, twin[1])
+
+
+def test_mind(rng, shape):
+    picture = image(rng, shape)
+    pairs = features.neighbor_pairs(shape)
+    compiled = mind_cpu.mind(picture, pairs, 1, 1e-3, 1e3)
+    assert len(compiled) == (12 if 1 not in shape else 4)
+    assert_same(compiled, mind_reference.mind(tensor(picture), pairs, 1, 1e-3, 1e3), atol=2e-4)
+
+
+def test_joint_histogram_and_the_way_back(rng, shape):
+    moved, fixed, weight = 1.4 * image(rng, shape) - 0.2, image(rng, shape), image(rng, shape)
+    moved.flat[:2], fixed.flat[:2] = (0, 1), (0, 1)
+    table = nmi_cpu.joint_histogram(moved, fixed, weight, 32)
+    assert table.sum() == pytest.approx(weight.sum(), rel=1e-5)
+    assert_same(table, nmi_reference.joint_histogram(tensor(moved), tensor(fixed), tensor(weight), 32))
+    slope = rng.standard_normal((32, 32))
+    compiled = nmi_cpu.through_histogram(moved, fixed, weight, slope)
+    assert_same(compiled, nmi_reference.through_histogram(tensor(moved), tensor(fixed), tensor(weight), torch.from_numpy(slope)), atol=1e-4)
+
+
+def labels_of(radius, shape):
+    reach = [range(-radius, radius + 1) if n > 1 else range(1) for n in shape]
+    return np.array([(a, b, c) for a in reach[0] for b in reach[1] for c in reach[2]])
+
+
+@pytest.mark.parametrize(("shape", "block"), [((7, 9, 5), 1), ((7, 9, 5), 2), ((1, 9, 11), 2), ((10, 1, 7), 3), ((2, 3, 5), 1)])
+def test_matching_cost(rng, shape, block):
+    fixed, moving = (rng.random((4, *shape), dtype=np.float32) for _ in range(2))
+    fixed_weight, moving_weight = image(rng, shape), image(rng, shape)
+    labels = labels_of(3, shape)
+    compiled = search_cpu.matching_cost(fixed, moving, fixed_weight, moving_weight, labels, block)
+    parts = (tensor(part) for part in (fixed, moving, fixed_weight, moving_weight))
+    twin = search_reference.matching_cost(*parts, labels, block)
+    assert_same(compiled[0], twin[0], atol=1e-4)
+    assert_same(compiled[1], twin[1])
+
+
+def test_coupled_minimum(rng):
+    labels = labels_of(2, (5, 5, 5))
+    cost, flow = rng.random((len(labels), 4, 3, 5), dtype=np.float32), field(rng, (4, 3, 5))
+    unit = np.array([0.8, 1.0, 1.3])
+    compiled = search_cpu.coupled_minimum(cost, labels, flow, 0.1, unit)
+    assert_same(compiled, search_reference.coupled_minimum(tensor(cost), labels, tensor(flow), 0.1, unit))
+    index = np.argmin(cost[:, 1, 2, 3] + 0.1 * (((labels - flow[:, 1, 2, 3]) * unit) ** 2).sum(axis=1))
+    assert compiled[:, 1, 2, 3].tolist() == labels[index].tolist()
+
+
+@pytest.mark.parametrize(("shape", "sampled", "offset"), [((7, 9, 6), (10, 11, 9), (1, 1, 2)), ((1, 9, 11), (1, 12, 13), (0, 2, 1))])
+def test_warp_ssd(rng, shape, sampled, offset):
+    moving, fixed = rng.random((*sampled, 5), dtype=np.float32), rng.random((*shape, 5), dtype=np.float32)
+    moving_weight, fixed_weight, u = image(rng, sampled), image(rng, shape), field(rng, shape, 2)
+    value, total, force = feature_cpu.warp_ssd(moving, moving_weight, fixed, fixed_weight, u, np.array(offset))
+
+    def pulled(picture):
+        return reference.warp(tensor(np.ascontiguousarray(picture)), tensor(u), torch.eye(3), torch.tensor(offset), True)
+
+    weight, _, inside = pulled(moving_weight)
+    weight = weight * inside * tensor(fixed_weight)
+    expected, half = 0.0, torch.zeros(1, 3, *shape)
+    for channel in range(5):
+        moved, slope, _ = pulled(moving[..., channel])
+        difference = moved - tensor(np.ascontiguousarray(fixed[..., channel]))
+        expected += float((weight * difference.square()).sum())
+        half += weight * difference * slope
+    assert value == pytest.approx(expected, rel=1e-4)
+    assert total == pytest.approx(float(weight.sum()), rel=1e-4)
+    assert_same(force, half, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 5), (1, 8, 6), (7, 1, 6)])
+def test_push_folds_raises_the_determinants_of_a_voxel(rng, shape):
+    u = field(rng, shape, 0.1)
+    voxel = tuple(n // 2 for n in shape)
+    for axis in range(3):
+        if shape[axis] > 1:
+            u[axis][voxel] = 0.8  # nearly at the next voxel
+
+    def smallest():
+        return float(digital_minimum(np.moveaxis(u, 0, -1))[voxel])
+
+    before = smallest()
+    short = fold_cpu.push_folds(u, np.array([voxel]), 0.3)
+    assert before < 0.1
+    assert short == pytest.approx(0.3 - before, abs=0.2)
+    for _ in range(20):
+        fold_cpu.push_folds(u, np.array([voxel]), 0.3)
+    assert smallest() > 0.25
+    untouched = u.copy()
+    assert fold_cpu.push_folds(u, np.array([voxel]), smallest() - 0.05) == 0.0
+    np.testing.assert_array_equal(u, untouched)
+
+
+def test_inverse_update(rng, shape):
+    w, r = field(rng, shape, 1), field(rng, shape, 0.3)
+    expected = w - r
+    for axis in range(3):
+        if shape[axis] > 1:
+            expected -= np.gradient(w, axis=1 + axis) * r[axis]
+    assert_same(fold_cpu.inverse_update(w, r), expected)

@@ -1,0 +1,123 @@
+"""Arrows, grid lines and colors against fields whose answer is known."""
+
+import numpy as np
+import pytest
+
+from napari_deformreg.space import DisplacementField, Grid
+from napari_deformreg.ui import overlays
+from napari_deformreg.ui.overlays import DrawnField, View
+
+LPS = np.array([[-1.5, 0, 0, 40], [0, -1.0, 0, 50], [0, 0, 3.0, -20], [0, 0, 0, 1]])
+
+
+def constant_field(vector_mm, shape=(20, 24, 12), affine=LPS):
+    return DrawnField.of(DisplacementField(Grid(shape, affine), np.broadcast_to(np.float32(vector_mm), (*shape, 3)).copy()))
+
+
+def test_arrows_lie_on_the_slice_and_point_the_right_way():
+    """Layer axes are z, y, x towards superior, anterior, right, whatever the file's order."""
+    field = constant_field((3.0, -2.0, 0.0))
+    found = overlays.arrows(field, View(axis=0, index=5), spacing_mm=3.0)
+    assert (found.vectors[:, 0, 0] == 5).all()
+    inside = (np.abs(found.vectors[:, 0, 1:] - [12, 10]) < 6).all(axis=1)
+    drawn_mm = found.vectors[inside, 1] * field.spacing_mm
+    np.testing.assert_allclose(drawn_mm, np.broadcast_to([0.0, -2.0, 3.0], drawn_mm.shape), atol=1e-5)
+    np.testing.assert_allclose(found.length_mm, np.hypot(3, 2), rtol=1e-6)
+
+
+def test_the_part_across_the_plane_is_not_drawn_but_counts():
+    found = overlays.arrows(constant_field((0.0, 3.0, 4.0)), View(axis=0, index=5), spacing_mm=3.0)
+    assert (found.vectors[:, 1, 0] == 0).all()
+    np.testing.assert_allclose(found.length_mm, 5.0, rtol=1e-6)
+
+
+def test_in_three_dimensions_nothing_is_flattened():
+    found = overlays.arrows(constant_field((0.0, 3.0, 4.0)), View(axis=0, index=5, slab=3, flat=False), spacing_mm=3.0)
+    assert set(found.vectors[:, 0, 0]) == {4, 5, 6}
+    assert (found.vectors[:, 1, 0] > 0).all()
+    assert (found.vectors.sum(axis=1)[:, 0] <= 11).all()
+
+
+def test_arrows_are_the_field_at_their_place(rng):
+    grid = Grid((10, 12, 8), LPS)
+    values = rng.normal(size=(10, 12, 8, 3)).astype(np.float32)
+    field = DrawnField.of(DisplacementField(grid, values))
+    found = overlays.arrows(field, View(axis=0, index=3, flat=False), spacing_mm=0.1)
+    assert len(found.vectors) == 10 * 12 - (np.linalg.norm(values[:, :, 3], axis=-1) < overlays.SMALLEST_ARROW_MM).sum()
+    tips = found.vectors.sum(axis=1)
+    assert ((tips > -1e-4) & (tips < np.array([8, 12, 10]) - 0.999)).all(), "no tip beyond the rim"
+    for (start, direction), length in zip(found.vectors, found.length_mm, strict=True):
+        z, y, x = start.astype(int)
+        if not (2 < y < 9 and 2 < x < 7 and np.abs(direction).max() < 2):
+            continue  # Near the rim arrows may be cut.
+        expected = values[9 - x, 11 - y, z]  # Both in-plane axes of an LPS array are flipped.
+        np.testing.assert_allclose(direction * field.spacing_mm, expected[::-1], atol=1e-5)
+        np.testing.assert_allclose(length, np.linalg.norm(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("slab", [0, 1, 5])
+def test_never_more_than_the_limit(slab):
+    field = constant_field((1.0, 1.0, 1.0), shape=(60, 60, 40), affine=np.eye(4))
+    found = overlays.arrows(field, View(axis=2, index=30, slab=slab, flat=False), spacing_mm=0.5, limit=900)
+    assert 300 < len(found.vectors) <= 900
+    assert found.spacing_mm > 0.5
+
+
+def test_denser_arrows_are_more_arrows():
+    field = constant_field((1.0, 1.0, 1.0), shape=(60, 60, 40), affine=np.eye(4))
+    counts = [len(overlays.arrows(field, View(axis=0, index=3), spacing).vectors) for spacing in (2.0, 4.0, 8.0)]
+    assert counts[0] > 3 * counts[1] > 9 * counts[2] / 1.3
+
+
+@pytest.mark.parametrize(
+    ("index", "slab", "expected"), [(0, 3, [0, 1]), (5, 3, [4, 5, 6]), (9, 4, [8, 9]), (5, 1, [5]), (5, 0, [*range(10)])]
+)
+def test_slabs(index, slab, expected):
+    assert list(View(axis=0, index=index, slab=slab).slices(10)) == expected
+
+
+def test_tiny_displacements_are_left_out():
+    assert len(overlays.arrows(constant_field((0.01, 0.0, 0.0)), View(axis=0, index=2), 3.0).vectors) == 0
+
+
+def test_grid_lines_of_a_shift_are_shifted_straight_lines():
+    field = constant_field((3.0, 0.0, 9.0))
+    lines = overlays.grid_lines(field, View(axis=0, index=4), spacing_mm=6.0)
+    assert (lines[:, 0, 0] == 4).all()
+    assert (lines[:, 1, 0] == 0).all()
+    lines = lines[lines.sum(axis=1)[:, 2] < 18.5]  # The rest was pushed over the rim and ends there.
+    along_x, along_y = lines[lines[:, 1, 1] == 0], lines[lines[:, 1, 2] == 0]
+    assert len(along_x) + len(along_y) == len(lines)
+    np.testing.assert_allclose(along_y[:, 0, 2] % 4, 2.0, atol=1e-5)  # Every 4th voxel of 1.5 mm, 2 voxels (3 mm) to the right.
+
+
+def test_grid_lines_stay_below_the_limit():
+    field = constant_field((1.0, 1.0, 1.0), shape=(80, 80, 3), affine=np.eye(4))
+    assert len(overlays.grid_lines(field, View(axis=0, index=1), spacing_mm=1.0, limit=3000)) <= 3000
+
+
+def test_jacobian_colors_are_diverging_logarithmic_and_clear_at_one():
+    colors, places = overlays.jacobian_colors()
+    low, high = overlays.JACOBIAN_RANGE
+
+    def color(determinant):
+        place = (determinant - low) / (high - low)
+        return np.array([np.interp(place, places, colors[:, channel]) for channel in range(4)])
+
+    assert places[0] == 0
+    assert places[-1] == 1
+    assert (np.diff(places) > 0).all()
+    assert color(1.0)[3] < 0.01
+    for factor in (1.5, 2.0, 3.0, 4.0):
+        shrunk, grown = color(1 / factor), color(factor)
+        assert shrunk[2] > shrunk[0], "blue shrinks"
+        assert grown[0] > grown[2], "red grows"
+        np.testing.assert_allclose(shrunk[3], grown[3], atol=0.05)
+    magenta = np.array(overlays.FOLD_COLOR)
+    assert all(np.abs(color(d) - magenta).max() > 0.4 for d in np.linspace(0.01, 4, 200))
+
+
+def test_longest_is_robust():
+    field = constant_field((2.0, 0.0, 0.0), shape=(40, 40, 40), affine=np.eye(4))
+    field.displacement_mm[0, 0, 0] = 1000
+    assert 1.9 < field.longest_mm() < 2.1

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Writes the README's tables that are made from the code, so that they cannot drift apart. With --check it only compares.
+
+Each table stands between `<!-- NAME: made by tools/readme_tables.py -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from napari_deformreg.qa import metrics_markdown
+from napari_deformreg.settings import PRESET_HELP
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def presets_table() -> str:
+    """Return the table of presets."""
+    return "\n".join(["| preset | for |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in PRESET_HELP.items())])
+
+
+TABLES = {"metrics": metrics_markdown, "presets": presets_table}
+
+
+def with_tables(text: str) -> str:
+    """Return the README's text with every table made anew."""
+    for name, table in TABLES.items():
+        start, end = f"<!-- {name}: made by tools/readme_tables.py -->\n", "<!-- end -->"
+        pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"Expected a place for the table {name!r} in {README.name}: {start.strip()} … {end}")
+        made = start + table().strip() + "\n" + end
+        text = pattern.sub(lambda _, made=made: made, text)
+    return text
+
+
+def main() -> None:
+    """Write or compare."""
+    now = README.read_text(encoding="utf-8")
+    made = with_tables(now)
+    if "--check" not in sys.argv:
+        README.write_text(made, encoding="utf-8")
+    elif made != now:
+        sys.exit("The README's tables differ from the code. Run: python tools/readme_tables.py")
+
+
+if __name__ == "__main__":
+    main()
