@@ -376,7 +376,7 @@ def _export(
         velocity_grid=velocity_grid,
         status=Status.FOLDS_LEFT if left else status, history=tuple(run.history), settings=run.settings,
         provenance=Provenance(
-            version=_own_version(), device=describe_device(run.device), seconds=dict(run.seconds), notices=tuple(run.notices),
+            version=version("napari-deformreg"), device=describe_device(run.device), seconds=dict(run.seconds), notices=tuple(run.notices),
             libraries={name: version(name) for name in ("torch", "numpy", "numba")},
         ),
     )
@@ -387,11 +387,3 @@ def _to_world(field: Tensor, grid: Grid, original: Grid) -> DisplacementField:
     millimeters = (to_array(field).astype(np.float32) @ grid.affine[:3, :3].T.astype(np.float32)).astype(np.float32)
     turned, _ = reorient(millimeters, grid, axis_codes(original))
     return DisplacementField(original, np.ascontiguousarray(turned))
-
-
-def _own_version() -> str:
-    from .. import __version__
-
-    return __version__
-
-
