@@ -8,15 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def identity(shape: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 3 i j k"]:
+def identity(shape: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 d *spatial"]:
     """Voxel indices of every voxel."""
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
-def sample(image: Float[Tensor, "1 c i j k"], voxels: Float[Tensor, "1 3 a b d"], mode: str = "bilinear") -> Float[Tensor, "1 c a b d"]:
-    """Sample an image at voxel positions, repeating its rim. The one place that knows torch's reversed, normalized order."""
-    size = torch.tensor(image.shape[2:], dtype=torch.float32, device=image.device).view(1, 3, 1, 1, 1)
+def sample(
+    image: Float[Tensor, "n c *spatial"], voxels: Float[Tensor, "n d *places"], mode: str = "bilinear"
+) -> Float[Tensor, "n c *places"]:
+    """Sample an image (2-D or 3-D) at voxels, repeating its rim. The one place that knows torch's reversed, normalized order."""
+    dimensions = image.dim() - 2
+    size = torch.tensor(image.shape[2:], dtype=voxels.dtype, device=image.device).view(1, dimensions, *[1] * dimensions)
     # With align_corners=True -1 and 1 are the first and the last voxel center; an axis of one voxel is always at its center.
     normalized = torch.where(size > 1, 2 * voxels / (size - 1).clamp_min(1) - 1, torch.zeros_like(voxels))
     grid = normalized.movedim(1, -1).flip(-1)
