@@ -50,16 +50,16 @@ def warp(image: Tensor, field: Tensor, matrix: Tensor, offset: Tensor, with_grad
 
 def box_sum(data: Tensor, radius: int) -> Tensor:
     """Twin of `cpu.box_sum` on (1, c, i, j, k) tensors."""
-    out = data
+    out = data.double()
     for axis in (2, 3, 4):
         n = out.shape[axis]
-        running = torch.cumsum(out.double(), dim=axis)
+        running = torch.cumsum(out, dim=axis)
         zero = torch.zeros_like(running.narrow(axis, 0, 1))
         running = torch.cat([zero, running], dim=axis)
         upper = torch.clamp(torch.arange(n, device=data.device) + radius + 1, max=n)
         lower = torch.clamp(torch.arange(n, device=data.device) - radius, min=0)
-        out = (running.index_select(axis, upper) - running.index_select(axis, lower)).float()
-    return out
+        out = running.index_select(axis, upper) - running.index_select(axis, lower)
+    return out.to(data.dtype)
 
 
 def convolve_separable(data: Tensor, kernels: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -1,0 +1,106 @@
+"""How unlike the moved image is to the fixed one; lower is better. Images are (n, c, *spatial) with intensities in about [0, 1]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels import cpu, reference
+from .common import accumulates_wide, check_pair, weighted_mean
+
+LNCC_RADIUS_VOX = 3
+"""Windows of seven voxels an axis."""
+
+LNCC_EPSILON = 2e-4
+"""Variance added to both windows' variances, for intensities in [0, 1]: a standard deviation of 0.014, about the noise of a flat
+background, which therefore does not correlate, and well below the contrast of tissues (0.1 and more)."""
+
+SMALLEST_VARIANCE = 1e-6
+"""Keeps a constant image from being divided by zero."""
+
+
+class _BoxSum(torch.autograd.Function):
+    """Sums over windows, zero outside; its own transpose, hence its own derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, radius: int) -> Tensor:
+        ctx.radius = radius
+        if data.device.type == "cpu" and data.dtype == torch.float32:
+            return torch.from_numpy(cpu.box_sum(data.detach().contiguous().numpy(), radius))
+        return reference.box_sum(data[None], radius)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return _BoxSum.apply(slopes[0], ctx.radius), None  # type: ignore[no-untyped-call]
+
+
+def box_sum(data: Tensor, radius: int) -> Tensor:
+    """Sum (n, c, i, j) or (n, c, i, j, k) over windows of 2 radius + 1 voxels along each axis, zero outside."""
+    spatial = data.shape[2:]
+    flat = data.reshape(-1, *(spatial if len(spatial) == 3 else (1, *spatial)))
+    summed: Tensor = _BoxSum.apply(flat, radius)  # type: ignore[no-untyped-call]
+    return summed.view(data.shape)
+
+
+@accumulates_wide
+def lncc(
+    fixed: Tensor, moved: Tensor, weight: Tensor | None = None, radius_vox: int = LNCC_RADIUS_VOX, epsilon: float = LNCC_EPSILON
+) -> Tensor:
+    """Return minus the mean squared correlation of the windows around each voxel; -1 for identical images with structure everywhere.
+
+    L = -sum w c^2 / (v_f v_m) / sum w, with c, v_f and v_m a window's covariance and variances (each variance plus epsilon times the
+    window's voxels). A window counts the voxels it has inside the image; one may reach beyond the weight, its center decides.
+
+    Parameters
+    ----------
+    fixed, moved : (n, c, *spatial) tensors
+        Channels count alike.
+    weight : (n, 1, *spatial) tensor, optional
+        How much each voxel counts.
+    radius_vox : int
+        The windows have 2 radius + 1 voxels an axis.
+    epsilon : float
+        Variance below which a window hardly counts.
+
+    References
+    ----------
+    Avants et al. 2008, doi 10.1016/j.media.2007.06.004, equation 5.
+    """
+    check_pair(fixed, moved, weight)
+    count = box_sum(torch.ones_like(fixed[:1, :1]), radius_vox)
+    parts = torch.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=2)
+    sf, sm, sff, smm, sfm = box_sum(parts.flatten(1, 2), radius_vox).view(parts.shape).unbind(dim=2)
+    covariance = sfm - sf * sm / count
+    fixed_variance = (sff - sf * sf / count).clamp_min(0) + epsilon * count
+    moved_variance = (smm - sm * sm / count).clamp_min(0) + epsilon * count
+    squared = covariance.square() / (fixed_variance * moved_variance)
+    return -(weighted_mean(squared, weight) / fixed.shape[1]).mean()
+
+
+@accumulates_wide
+def mse(fixed: Tensor, moved: Tensor, weight: Tensor | None = None, normalize: bool = False) -> Tensor:
+    """Return the mean squared difference, sum w (f - m)^2 / sum w, over all channels.
+
+    Parameters
+    ----------
+    fixed, moved : (n, c, *spatial) tensors
+        Images or features.
+    weight : (n, 1, *spatial) tensor, optional
+        How much each voxel counts.
+    normalize : bool
+        Whether to divide by the fixed image's (weighted) variance, as the optimizer does: unrelated images then come out near 2.
+
+    References
+    ----------
+    Brown 1992, doi 10.1145/146370.146374, section 3.2.
+    """
+    check_pair(fixed, moved, weight)
+    value = weighted_mean((fixed - moved).square(), weight) / fixed.shape[1]
+    return (value / _variance(fixed, weight).clamp_min(SMALLEST_VARIANCE) if normalize else value).mean()
+
+
+def _variance(image: Tensor, weight: Tensor | None) -> Tensor:
+    mean = (weighted_mean(image, weight) / image.shape[1]).view(-1, *[1] * (image.dim() - 1))
+    return weighted_mean((image - mean).square(), weight) / image.shape[1]
