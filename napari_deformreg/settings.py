@@ -106,12 +106,19 @@ class Settings(_Frozen):
     """Where to compute; auto takes a CUDA GPU when there is one."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Seed of everything random; the same seed gives the same result."""
+    model: Annotated[str, Field(min_length=1)] = "auto"
+    """The network whose prediction may start the refinement: auto (the preset's, where it has one), none, a bundled model, or a file."""
     intensity_range: tuple[float, float] | None = None
     """Intensities outside are clipped before comparing (Hounsfield units for CT); None takes robust percentiles."""
     affine: AffineSettings = AffineSettings()
     search: SearchSettings = SearchSettings()
     refine: RefineSettings = RefineSettings()
     folds: FoldSettings = FoldSettings()
+
+    @property
+    def chosen_model(self) -> str:
+        """What `model` comes to: none, a bundled model, or a file."""
+        return PRESET_MODELS.get(self.preset, "none") if self.model == "auto" else self.model
 
     @classmethod
     def from_preset(cls, name: str) -> Settings:
@@ -212,5 +219,13 @@ PRESET_HELP: dict[str, str] = {
 }
 """One sentence a preset, for the form and the command line."""
 
+BUNDLED_MODELS: dict[str, str] = {}
+"""One sentence a bundled model, for the form and the command line; their files are in `engine.models.weights`."""
+
+PRESET_MODELS: dict[str, str] = {}
+"""The bundled model that a preset takes when `model` is auto; a preset without one takes none."""
+
+if not set(PRESET_MODELS) <= set(PRESETS) or not set(PRESET_MODELS.values()) <= set(BUNDLED_MODELS):
+    raise AssertionError("PRESET_MODELS must name presets and bundled models.")
 if set(PRESETS) != set(get_args(PresetName)) or set(PRESET_HELP) != set(PRESETS):  # a table and its Literal must not drift apart
     raise AssertionError("PRESETS, PRESET_HELP and PresetName must name the same presets.")

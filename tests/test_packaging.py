@@ -65,7 +65,10 @@ def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 
 
 def test_wheel_is_small_and_carries_no_tests(wheel: Path) -> None:
-    assert wheel.stat().st_size < 8e6, "the sample data may take 5 MB"
+    sizes = {folder: sum(path.stat().st_size for path in (PACKAGE / folder).iterdir()) for folder in ("sample_data", "weights")}
+    assert sizes["sample_data"] < 5e6
+    assert sizes["weights"] < 8e6
+    assert wheel.stat().st_size < 14e6
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(("tests/", "benchmarks/", "tools/"))]
 
 
@@ -97,6 +100,18 @@ def test_installed_wheel_gives_its_sample_data(site: Path) -> None:
     lines = out.strip().splitlines()
     assert len(lines) >= 2
     assert all(line.split()[1:].count("image") >= 2 for line in lines), out
+
+
+def test_installed_wheel_loads_its_models_and_has_their_cards(site: Path) -> None:
+    out = _in_fresh_process(
+        site,
+        "from napari_deformreg.engine.models.weights import BUNDLED_FILES, WEIGHTS_FOLDER, bundled_model\n"
+        "assert (WEIGHTS_FOLDER / 'README.md').is_file()\n"
+        "for name, known in BUNDLED_FILES.items():\n"
+        "    assert (WEIGHTS_FOLDER / known.file).with_suffix('.md').is_file()\n"
+        "    print(bundled_model(name).sha256 == known.sha256)",
+    )
+    assert set(out.split()) <= {"True"}
 
 
 def _imported_names() -> set[str]:

@@ -135,6 +135,8 @@ def _editor(field: FieldInfo, changed: Callable[..., None]) -> _Editor:
         return _switch(changed)
     if kind in (int, float):
         return _number(kind, _bounds(field), changed)
+    if kind is str:
+        return _text(changed)
     if _is_tuple(kind):
         return _numbers(optional=type(None) in get_args(kind), changed=changed)
     raise TypeError(f"The settings form has no widget for {kind!r}; add one in {__name__}.")
@@ -162,6 +164,12 @@ def _choice(options: tuple[Any, ...], changed: Callable[..., None]) -> _Editor:
     widget.currentIndexChanged.connect(changed)
     _ignore_wheel(widget)
     return _Editor(widget, widget.currentText, lambda value: widget.setCurrentText(str(value)))
+
+
+def _text(changed: Callable[..., None]) -> _Editor:
+    widget = QLineEdit()
+    widget.textChanged.connect(changed)
+    return _Editor(widget, lambda: widget.text().strip(), widget.setText)
 
 
 def _switch(changed: Callable[..., None]) -> _Editor:
