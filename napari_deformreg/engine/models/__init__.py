@@ -1,30 +1,32 @@
-"""The networks, and building one from its description."""
+"""Networks that predict a deformation: one table of names, and what builds a model from a description of it.
+
+A model is a `VelocityModel`: ``model(fixed, moving)`` gives a velocity in voxels of the model's own lattice. A new model is a class of that
+kind and a row in `MODELS`; its constructor takes as keywords what its `architecture` holds beside the name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from ...errors import InputError
+from .base import VelocityModel
+from .unet import UNetOptions, VelocityUNet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {}
-"""Every network by the name that its `architecture` has."""
+MODELS: dict[str, type[VelocityModel]] = {"unet": VelocityUNet}
+"""What can be built, trained, saved and loaded."""
 
 
-def build_model(architecture: Mapping[str, Any]) -> nn.Module:
-    """Build a network from its description, such as another's `architecture`; the weights are new.
-
-    Raises
-    ------
-    InputError
-        If there is no such network.
-    """
-    name = architecture.get("name")
+def build_model(architecture: Mapping[str, Any]) -> VelocityModel:
+    """Make an untrained model from what a model's `architecture` says: its "name" and its options."""
+    options = dict(architecture)
+    name = options.pop("name", None)
     if name not in MODELS:
-        raise InputError(f"Expected a network among {', '.join(MODELS) or '(none)'}; got {name!r}.")
-    return MODELS[name](**{key: value for key, value in architecture.items() if key != "name"})
+        raise InputError(f"Expected a model named one of {', '.join(MODELS)}; got {name!r}.")
+    try:
+        return MODELS[name](**options)
+    except TypeError as error:  # an option that this model does not know
+        raise InputError(f"The model {name!r} cannot be built from {options}: {error}.") from error
 
 
-__all__ = ["MODELS", "build_model"]
+__all__ = ["MODELS", "UNetOptions", "VelocityModel", "VelocityUNet", "build_model"]
