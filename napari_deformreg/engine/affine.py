@@ -70,7 +70,9 @@ class Alignment:
 _Level = tuple[Placed, Placed]
 
 
-def align_steps(fixed: Placed, moving: Placed, settings: Settings) -> Generator[Step, Control | None, Alignment]:
+def align_steps(
+    fixed: Placed, moving: Placed, settings: Settings, header: AffineTransform | None = None
+) -> Generator[Step, Control | None, Alignment]:
     """Align two images rigidly or affinely.
 
     Parameters
@@ -79,6 +81,8 @@ def align_steps(fixed: Placed, moving: Placed, settings: Settings) -> Generator[
         One channel in about [0, 1], array axes nearest to RAS; `weight` is the mask of voxels that count, or None.
     settings : Settings
         `affine`, `modality`.
+    header : AffineTransform, optional
+        Where the headers place points of the fixed image's world in the moving one's, if these are not the same world.
 
     Yields
     ------
@@ -90,7 +94,7 @@ def align_steps(fixed: Placed, moving: Placed, settings: Settings) -> Generator[
     InputError
         If the images do not overlap in the world, or one is a slice and the other is not.
     """
-    frames = frames_of(fixed.grid, moving.grid)
+    frames = frames_of(fixed.grid, moving.grid, header)
     if settings.affine.mode == "none":
         return _kept(fixed, moving, frames)
     levels = _levels(fixed, moving, frames)
@@ -101,11 +105,11 @@ def align_steps(fixed: Placed, moving: Placed, settings: Settings) -> Generator[
         if (yield step) is Control.FINISH_NOW:
             break
     if best is None:
-        raise InputError(_no_overlap(fixed.grid, moving.grid))
+        raise InputError(_no_overlap(frames))
     return _judged(best, levels[-1], frames, settings.affine.start)
 
 
-def frames_of(fixed: Grid, moving: Grid) -> Frames:
+def frames_of(fixed: Grid, moving: Grid, header: AffineTransform | None = None) -> Frames:
     """Place the local frames: anchored in the centers of the fields of view, along the array axes, in units of a common radius.
 
     Raises
@@ -120,7 +124,8 @@ def frames_of(fixed: Grid, moving: Grid) -> Frames:
             "Load a slice of the same orientation, or two volumes."
         )
     radius = 0.5 * min(_extent(fixed, axes), _extent(moving, axes))
-    return Frames(_local_to_world(fixed, radius), _local_to_world(moving, radius), radius, axes)
+    position = np.eye(4) if header is None else header.matrix
+    return Frames(_local_to_world(fixed, radius), _local_to_world(moving, radius), radius, axes, position)
 
 
 def _local_to_world(grid: Grid, radius: float) -> Float[np.ndarray, "4 4"]:
@@ -198,7 +203,7 @@ def _search(levels: list[_Level], frames: Frames, settings: Settings) -> Generat
         measure, freedoms = ("ncc" if settings.modality == "same" else "mind_ssc"), ("shift",)
         start = yield from cautious_start(levels[0], frames, measure, settings.affine.start)
     if start is None:
-        raise InputError(_no_overlap(levels[0][0].grid, levels[0][1].grid))
+        raise InputError(_no_overlap(frames))
     yield from _refined(start, levels, frames, measure, freedoms)
 
 
@@ -232,11 +237,11 @@ def _judged(best: Best, level: _Level, frames: Frames, start: StartName) -> Alig
     overlapping = before is not None and before.overlap >= LEAST_OVERLAP
     similarity_before = 0.0 if before is None else max(before.value, 0.0)
     if header is not None and overlapping and after.value - similarity_before <= _gain_wanted(similarity_before, measure):
-        affine = AffineTransform(frames.to_world(header))
+        affine = _header_affine(header, frames)
         return Alignment(affine, similarity_before, similarity_before, (*notices, "The headers' position was kept."))
     guessed = not best.is_sure and not overlapping and start != "center"
     if after.overlap < LEAST_OVERLAP or guessed:
-        raise InputError(_no_overlap(level[0].grid, level[1].grid))
+        raise InputError(_no_overlap(frames))
     affine = AffineTransform(frames.to_world(best.local))
     return Alignment(affine, similarity_before, after.value, notices)
 
@@ -257,12 +262,18 @@ def _kept(fixed: Placed, moving: Placed, frames: Frames) -> Alignment:
     header = header_start(frames)
     score = None if header is None else _scored(header, _levels(fixed, moving, frames)[0], frames, "ncc")
     if header is None or score is None or score.overlap < LEAST_OVERLAP:
-        raise InputError(_no_overlap(fixed.grid, moving.grid))
-    return Alignment(AffineTransform(frames.to_world(header)), score.value, score.value)
+        raise InputError(_no_overlap(frames))
+    return Alignment(_header_affine(header, frames), score.value, score.value)
 
 
-def _no_overlap(fixed: Grid, moving: Grid) -> str:
-    apart = float(np.linalg.norm(fixed.center - moving.center))
+def _header_affine(header: Float[np.ndarray, "4 4"], frames: Frames) -> AffineTransform:
+    """Return the headers' own matrix, free of rounding; of slices what their planes leave of it."""
+    return AffineTransform(frames.header if len(frames.axes) == 3 else frames.to_world(header))
+
+
+def _no_overlap(frames: Frames) -> str:
+    centers = frames.header @ frames.fixed_to_world[:, 3], frames.moving_to_world[:, 3]
+    apart = float(np.linalg.norm(centers[0] - centers[1]))
     return (
         f"There is no overlap of the two images in the world (their centers are {apart:.0f} mm apart), and no start position was found in "
         "which they resemble each other. Check that both show the same region and that modality is set right; with affine.start 'center' "

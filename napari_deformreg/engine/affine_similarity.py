@@ -7,7 +7,7 @@ origins therefore play no part, and all twelve entries have about the same weigh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -43,12 +43,16 @@ class Frames:
         From local coordinates to RAS+ mm; the columns are the unit vectors of the array axes times `radius_mm`.
     axes : tuple of int
         The array axes along which there is more than one voxel: all three, or the two in the plane of a slice.
+    header : (4, 4) array
+        From the fixed image's world to the moving one's, by the headers: the identity, or where each image has a world of its own, how
+        the headers place these worlds to each other.
     """
 
     fixed_to_world: Float[np.ndarray, "4 4"]
     moving_to_world: Float[np.ndarray, "4 4"]
     radius_mm: float
     axes: tuple[int, ...]
+    header: Float[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
 
     def from_world(self, matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
         """Express a world-to-world matrix between the local frames."""

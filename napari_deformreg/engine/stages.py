@@ -22,6 +22,7 @@ from .affine import align_steps
 from .folding import invert_field, repair
 from .initialize import coarse_search_steps
 from .optimize import LevelOptimizer, Term
+from .own_world import Worlds
 from .prepare import canonical_labels, canonical_volume, level_pair, scaled
 from .pyramid import level_grid
 from .sampling import integrate, resize_field, zero_field
@@ -49,8 +50,9 @@ SHARES: dict[StageName, tuple[float, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What is registered, in canonical orientation."""
+    """What is registered, in canonical orientation; everything is placed in the images' own worlds."""
 
+    worlds: Worlds
     fixed: Placed
     moving: Placed
     landmarks: LandmarkPairs | None
@@ -182,20 +184,33 @@ def _run(
     run = Run(settings, device, notices=list(notices))
     run.heed((yield run.placed(Step("prepare", message="Preparing the images"), 0.0)))
     with run.timed("prepare"):
-        turned = [None if m is None else canonical_labels(m) for m in (fixed_mask, moving_mask, fixed_labels, moving_labels)]
-        case = Case(
-            scaled(canonical_volume(fixed), settings, device, turned[0]), scaled(canonical_volume(moving), settings, device, turned[1]),
-            landmarks, turned[2], turned[3],
-        )
+        case = _case(device, fixed, moving, settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)
     velocity = yield from _search(case, affine, run)
     velocity, status = yield from _refine(case, affine, velocity, run)
     return (yield from _export(fixed, case, affine, velocity, status, run))
 
 
+def _case(
+    device: torch.device, fixed: Volume, moving: Volume, settings: Settings, masks: tuple[LabelMap | None, LabelMap | None],
+    landmarks: LandmarkPairs | None, labels: tuple[LabelMap | None, LabelMap | None],
+) -> Case:
+    """Turn everything to canonical axes and bring it into the own worlds."""
+    volumes = canonical_volume(fixed), canonical_volume(moving)
+    worlds = Worlds.of(volumes[0].grid, volumes[1].grid)
+    sides = (worlds.fixed, worlds.moving)
+    mask, label = (
+        [None if given is None else own.labels(canonical_labels(given)) for own, given in zip(sides, pair, strict=True)]
+        for pair in (masks, labels)
+    )
+    images = [scaled(own.volume(v), settings, device, m) for own, v, m in zip(sides, volumes, mask, strict=True)]
+    pairs = None if landmarks is None else worlds.landmarks(landmarks)
+    return Case(worlds, images[0], images[1], pairs, label[0], label[1])
+
+
 def _align(case: Case, run: Run) -> Generator[Step, Control | None, AffineTransform]:
     with run.timed("affine"):
-        steps = align_steps(case.fixed, case.moving, run.settings)
+        steps = align_steps(case.fixed, case.moving, run.settings, case.worlds.header)
         count = 0
         while True:
             try:
@@ -347,7 +362,7 @@ def _export(
     fixed: Volume, case: Case, affine: AffineTransform, velocity: Tensor, status: Status, run: Run
 ) -> Steps:
     """Bring the velocity to the fixed image's full resolution, integrate, repair and invert."""
-    grid = case.fixed.grid
+    grid = case.worlds.fixed.header_grid
     velocity_grid = grid.resized((velocity.shape[2], velocity.shape[3], velocity.shape[4]))
     velocity = velocity.cpu()  # the repair runs on the CPU, and a full-resolution field need not fit on the GPU
     run.heed((yield run.placed(Step("folds", message="Checking for folds at full resolution"), 0.0)))
@@ -369,7 +384,7 @@ def _export(
     displacement, inverse = _to_world(forward, grid, fixed.grid), _to_world(backward, grid, fixed.grid)
     yield run.placed(Step("inverse", message="Registered"), 1.0)
     return RegistrationResult(
-        affine=affine,
+        affine=case.worlds.to_header(affine),
         displacement=displacement,
         inverse_displacement=inverse,
         velocity_vox=to_array(velocity),

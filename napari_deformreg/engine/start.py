@@ -35,6 +35,9 @@ KEPT_STARTS = 10
 HEADER_MARGIN = 0.02
 """Another start must be better than the headers' by this fraction of its similarity: headers are right more often than not."""
 
+SAME_PLACE = 0.1
+"""Distance, in radii, below which two climbed starts are at one place: half of what keeps starts apart."""
+
 LEAST_OVERLAP = 0.1
 """Common part of the smaller image below which the images are said not to overlap."""
 
@@ -50,11 +53,24 @@ StartName = Literal["auto", "header", "center"]
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A start position: a matrix between the local frames, its similarity (with the cost of turning), whether it is the header's own."""
+    """A start position.
+
+    Attributes
+    ----------
+    local : (4, 4) array
+        Matrix between the local frames.
+    value : float
+        Its similarity, with the cost of turning.
+    is_header : bool
+        Whether it is the headers' own position.
+    from_content : bool
+        Whether only what the images show decides where it is, so that other origins or directions in the headers do not change a bit.
+    """
 
     local: Float[np.ndarray, "4 4"]
     value: float
     is_header: bool = False
+    from_content: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +98,8 @@ def mass_of(image: Placed, to_world: Float[np.ndarray, "4 4"], axes: tuple[int, 
 
 
 def header_start(frames: Frames) -> Float[np.ndarray, "4 4"] | None:
-    """Return the start that leaves world points where they are, as far as a slice's plane allows; None where the planes do not match."""
-    local = frames.from_world(np.eye(4))
+    """Return the headers' position, as far as a slice's plane allows; None where the planes do not match."""
+    local = frames.from_world(frames.header)
     if len(frames.axes) == 3:
         return local
     block = local[np.ix_(frames.axes, frames.axes)]
@@ -164,18 +180,42 @@ def candidates(
         yield Candidate(header, similarity(pair, header, derivatives=False).value, is_header=True)
     if start == "header":
         return
-    fixed, moving = masses
-    pivots = [(fixed.center, moving.center), (np.zeros(3), np.zeros(3))]
-    if header is not None and start == "auto":
-        pivots.append((fixed.center, header[:3, :3] @ fixed.center + header[:3, 3]))
-    wide = start == "auto"
-    shifts = _shifts(frames, fields_mm)
-    for turn in _orientations(fixed, moving, upright, frames.axes) if wide else [upright]:
-        for pivot, image in pivots:
-            for shift in shifts if wide else [np.zeros(3)]:
-                local = about(turn, pivot, image + shift)
-                value = similarity(pair, local, derivatives=False).value
-                yield Candidate(local, value * (1 - TURN_COST * turn_between(local, upright) / 180))
+    places = _places(masses)
+    if start == "center":
+        yield from _tried(pair, upright, [upright], places, [np.zeros(3)], from_content=False)
+        return
+    turns, shifts = _orientations(*masses, upright, frames.axes), _shifts(frames, fields_mm)
+    yield from _tried(pair, upright, turns, places, shifts, from_content=np.array_equal(upright, np.eye(3)))
+    if header is not None:
+        pivot = masses[0].center
+        yield from _tried(pair, upright, turns, [(pivot, header[:3, :3] @ pivot + header[:3, 3])], shifts, from_content=False)
+
+
+def content_candidates(
+    pair: Pair, frames: Frames, masses: tuple[Mass, Mass], fields_mm: tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]
+) -> Iterator[Candidate]:
+    """Score start positions that know nothing of the headers but which array axis is which."""
+    turns = _orientations(*masses, np.eye(3), frames.axes)
+    yield from _tried(pair, np.eye(3), turns, _places(masses), _shifts(frames, fields_mm), from_content=True)
+
+
+_Place = tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]
+
+
+def _places(masses: tuple[Mass, Mass]) -> list[_Place]:
+    """Return what may come together: the centers of mass, and those of the fields of view."""
+    return [(masses[0].center, masses[1].center), (np.zeros(3), np.zeros(3))]
+
+
+def _tried(
+    pair: Pair, upright: Float[np.ndarray, "3 3"], turns: list[Float[np.ndarray, "3 3"]], places: list[_Place],
+    shifts: list[Float[np.ndarray, "3"]], from_content: bool,
+) -> Iterator[Candidate]:
+    """Score every turn in every place with every shift."""
+    for turn, (pivot, image), shift in itertools.product(turns, places, shifts):
+        local = about(turn, pivot, image + shift)
+        value = similarity(pair, local, derivatives=False).value
+        yield Candidate(local, value * (1 - TURN_COST * turn_between(local, upright) / 180), from_content=from_content)
 
 
 def best_distinct(found: Sequence[Candidate], count: int, apart: float = 0.2) -> list[Candidate]:
@@ -194,24 +234,44 @@ def find_start(level: tuple[Placed, Placed], frames: Frames, measure: Measure, s
     pair = pair_of(*level, frames, measure)
     masses = (mass_of(level[0], frames.fixed_to_world, frames.axes), mass_of(level[1], frames.moving_to_world, frames.axes))
     fields = (level[0].grid.spacing * level[0].grid.shape, level[1].grid.spacing * level[1].grid.shape)
-    kept: list[Candidate] = []
+    found: list[Candidate] = []
     for number, candidate in enumerate(candidates(pair, frames, masses, fields, start)):
-        kept.append(candidate)
+        found.append(candidate)
         if number % 32 == 0:
-            top = max(kept, key=lambda c: c.value)
+            top = max(found, key=lambda c: c.value)
             yield Best(top.local, top.value, measure, 0.1, "trying start positions")
+    finalists = yield from _finalists(pair, frames, found)
+    chosen = _chosen(finalists) if finalists else None
+    if chosen is not None and measure == "ncc" and start == "auto":
+        by_content = [c for c in found if c.from_content] or list(content_candidates(pair, frames, masses, fields))
+        chosen = _same_place(chosen, (yield from _finalists(pair, frames, by_content)))
+    if chosen is None or similarity(pair, chosen.local, derivatives=False).overlap < LEAST_OVERLAP:
+        return None
+    sure = _is_sure(level, frames, pair, chosen.local)
+    return Best(chosen.local, chosen.value, measure, 0.3, "", sure)
+
+
+def _finalists(pair: Pair, frames: Frames, found: list[Candidate]) -> Generator[Best, None, list[Candidate]]:
+    """Climb rigidly from ever fewer of the starts; yields the best so far."""
+    kept = found
     for steps, count, apart in ((6, KEPT_STARTS, 0.2), (20, 3, 0.02)):
         climbed: list[Candidate] = []
         for candidate in best_distinct(kept, count, apart):
             climbed.append(_climbed(pair, frames, candidate, "rigid", steps))
             top = max(climbed, key=lambda c: c.value)
-            yield Best(top.local, top.value, measure, 0.2, "climbing from the best start positions")
+            yield Best(top.local, top.value, pair.measure, 0.2, "climbing from the best start positions")
         kept = climbed
-    chosen = _chosen(kept) if kept else None
-    if chosen is None or similarity(pair, chosen.local, derivatives=False).overlap < LEAST_OVERLAP:
-        return None
-    sure = _is_sure(level, frames, pair, chosen.local)
-    return Best(chosen.local, chosen.value, measure, 0.3, "", sure)
+    return kept
+
+
+def _same_place(chosen: Candidate, by_content: list[Candidate]) -> Candidate:
+    """Exchange the chosen start for one that came to the same place and is as good, but owes nothing to the headers' world origins.
+
+    The levels that follow would end within a hundredth of a voxel of each other from either, and the deformation amplifies even that.
+    """
+    as_good = [c for c in by_content if c.value >= chosen.value - HEADER_MARGIN * abs(chosen.value)]
+    near = [c for c in as_good if distance(c.local, chosen.local) < SAME_PLACE]
+    return max(near, key=lambda c: c.value) if near else chosen
 
 
 def cautious_start(level: tuple[Placed, Placed], frames: Frames, measure: Measure, start: StartName) -> Generator[Best, None, Best | None]:
@@ -238,7 +298,7 @@ def _climbed(pair: Pair, frames: Frames, start: Candidate, freedom: Freedom, ste
     reached = before = similarity(pair, local, derivatives=False).value
     for best, score in climb(pair, frames, start.local, freedom, steps):
         local, reached = best, score.value
-    return Candidate(local, start.value + reached - before, start.is_header)
+    return replace(start, local=local, value=start.value + reached - before)
 
 
 def _chosen(climbed: list[Candidate]) -> Candidate:

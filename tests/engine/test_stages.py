@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from napari_deformreg.engine import register, register_steps, stages
 from napari_deformreg.engine.prepare import intensity_window
@@ -75,7 +76,27 @@ def test_orientation_and_origin_change_nothing(pair, result, codes):
     other = register(fixed, moving, QUICK)
     points = structure_points(pair)
     difference = other.fixed_to_moving.map(points) - [200.0, -150.0, 90.0] - result.fixed_to_moving.map(points)
-    assert np.linalg.norm(difference, axis=1).max() < 0.1 * pair.fixed.grid.spacing[0]
+    assert np.linalg.norm(difference, axis=1).max() < 1e-3 * pair.fixed.grid.spacing[0]
+
+
+ELSEWHERE = np.eye(4)
+ELSEWHERE[:3, :3] = Rotation.from_euler("xz", [17, 11], degrees=True).as_matrix()
+ELSEWHERE[:3, 3] = (120.0, -75.0, 310.0)
+
+
+@pytest.mark.parametrize(("fixed_world", "moving_world"), [(ELSEWHERE, ELSEWHERE), (np.eye(4), ELSEWHERE)], ids=["both", "one"])
+def test_a_world_elsewhere_changes_no_bit_of_the_deformation(pair, result, fixed_world, moving_world):
+    """Far away and oblique, by headers of 32 bits a number; where only one image goes there, its header misleads by 330 mm."""
+    fixed, moving = (
+        Volume(volume.data, Grid(volume.grid.shape, (world @ volume.grid.affine).astype(np.float32)))
+        for volume, world in ((pair.fixed, fixed_world), (pair.moving, moving_world))
+    )
+    other = register(fixed, moving, QUICK)
+    assert np.array_equal(other.velocity_vox, result.velocity_vox)
+    points = structure_points(pair)
+    there = other.fixed_to_moving.map(points @ fixed_world[:3, :3].T + fixed_world[:3, 3])
+    here = result.fixed_to_moving.map(points) @ moving_world[:3, :3].T + moving_world[:3, 3]
+    assert np.linalg.norm(there - here, axis=1).max() < 1e-3 * pair.fixed.grid.spacing[0]
 
 
 def test_two_contrasts():
