@@ -15,15 +15,15 @@ def identity(shape: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 d
 
 
 def sample(
-    image: Float[Tensor, "n c *spatial"], voxels: Float[Tensor, "n d *places"], mode: str = "bilinear"
+    image: Float[Tensor, "n c *spatial"], voxels: Float[Tensor, "n d *places"], mode: str = "bilinear", padding: str = "border"
 ) -> Float[Tensor, "n c *places"]:
-    """Sample an image (2-D or 3-D) at voxels, repeating its rim. The one place that knows torch's reversed, normalized order."""
+    """Sample an image (2-D or 3-D) at voxels; "border" repeats its rim. The one place that knows torch's reversed, normalized order."""
     dimensions = image.dim() - 2
     size = torch.tensor(image.shape[2:], dtype=voxels.dtype, device=image.device).view(1, dimensions, *[1] * dimensions)
     # With align_corners=True -1 and 1 are the first and the last voxel center; an axis of one voxel is always at its center.
     normalized = torch.where(size > 1, 2 * voxels / (size - 1).clamp_min(1) - 1, torch.zeros_like(voxels))
     grid = normalized.movedim(1, -1).flip(-1)
-    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=True)
+    return F.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=True)
 
 
 def compose(outer: Tensor, inner: Tensor, scale_outer: float = 1.0, scale_inner: float = 1.0) -> Tensor:

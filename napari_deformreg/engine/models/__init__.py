@@ -11,7 +11,9 @@ from typing import Any
 
 from ...errors import InputError
 from .base import VelocityModel
+from .pairwise import PairwiseOutput, PairwiseRegistration, Transform
 from .unet import UNetOptions, VelocityUNet
+from .voxelmorph_names import load_voxelmorph
 
 MODELS: dict[str, type[VelocityModel]] = {"unet": VelocityUNet}
 """What can be built, trained, saved and loaded."""
@@ -29,4 +31,7 @@ def build_model(architecture: Mapping[str, Any]) -> VelocityModel:
         raise InputError(f"The model {name!r} cannot be built from {options}: {error}.") from error
 
 
-__all__ = ["MODELS", "UNetOptions", "VelocityModel", "VelocityUNet", "build_model"]
+__all__ = [
+    "MODELS", "PairwiseOutput", "PairwiseRegistration", "Transform", "UNetOptions", "VelocityModel", "VelocityUNet", "build_model",
+    "load_voxelmorph",
+]  # fmt: skip

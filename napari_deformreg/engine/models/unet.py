@@ -62,6 +62,9 @@ class UNetOptions(BaseModel):
     output: Literal["full", "half", "resized"] = "full"
     """Velocity on the images' lattice; at half of it, as the decoder stops one level early; or predicted in full and resized to half."""
 
+    doubling: Literal["corners", "twice"] = "corners"
+    """Of an output at half the lattice: its vectors grow by (N - 1)/(N/2 - 1) on the full one, or twice, as VxmDense was trained to."""
+
     @model_validator(mode="after")
     def _decoder_reaches_the_top(self) -> UNetOptions:
         if len(self.decoder) < len(self.encoder):
@@ -125,6 +128,9 @@ class VelocityUNet(VelocityModel):
         velocity: Tensor = self.flow(self.projection(features))
         if self.options.output == "resized":
             velocity = resize_field(velocity, tuple(size // 2 for size in velocity.shape[2:]))
+        if self.options.output == "half" and self.options.doubling == "twice":
+            ratio = [2 * (half - 1) / (2 * half - 1) for half in velocity.shape[2:]]
+            velocity = velocity * torch.tensor(ratio, dtype=velocity.dtype, device=velocity.device).view(1, -1, *[1] * len(ratio))
         return [velocity]
 
     def _block(self, inputs: int, level: Level) -> tuple[nn.Module, int]:
