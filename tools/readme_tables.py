@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+from napari_deformreg.engine.losses import losses_markdown
 from napari_deformreg.qa import metrics_markdown
 from napari_deformreg.settings import PRESET_HELP
 
@@ -21,7 +22,7 @@ def presets_table() -> str:
     return "\n".join(["| preset | for |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in PRESET_HELP.items())])
 
 
-TABLES = {"metrics": metrics_markdown, "presets": presets_table}
+TABLES = {"losses": losses_markdown, "metrics": metrics_markdown, "presets": presets_table}
 
 
 def with_tables(text: str) -> str:

@@ -1,7 +1,8 @@
 """Data terms: how unlike the moved image is to the fixed one, with the analytic derivative by the moved image.
 
-All are weighted means over voxels (weight 0 does not count), lower is better, of order 1, and smallest for identical images.
-Intensities are expected in about [0, 1].
+They are the image losses of the same names (`losses`), prepared for one fixed image, with compiled kernels on the CPU. All are weighted
+means over voxels (weight 0 does not count), lower is better, of order 1, and smallest for identical images. Intensities are expected in
+about [0, 1].
 """
 
 from __future__ import annotations
@@ -17,18 +18,11 @@ from torch import Tensor
 
 from ..settings import RefineSettings, SimilarityName
 from .features import mind_ssc
-from .kernels import cpu, nmi_cpu, nmi_reference, reference
+from .kernels import cpu, nmi_cpu, reference
+from .losses import LOSSES, by_autograd, nmi
+from .losses.images import LNCC_EPSILON, SMALLEST_VARIANCE
+from .losses.information import NMI_BINS, one_minus_normalized
 from .sampling import box_sum
-
-LNCC_EPSILON = 2e-4
-"""Variance added to both windows' variances, for intensities in [0, 1]: a standard deviation of 0.014, about the noise of a flat
-background, which therefore does not correlate, and well below the contrast of tissues (0.1 and more)."""
-
-NMI_BINS = 32
-"""Bins of each image, the usual number (Viola and Wells; Mattes et al.)."""
-
-SMALLEST_VARIANCE = 1e-6
-"""Keeps a constant image from being divided by zero."""
 
 
 class Similarity(Protocol):
@@ -211,25 +205,19 @@ class MutualInformation:
         if total <= 0:
             return 0.0, torch.zeros_like(moved)
         if moved.device.type != "cpu":
-            table = nmi_reference.joint_histogram(moved, self.fixed, both, NMI_BINS).cpu().numpy()
-            value, slope = _information(table / table.sum())
-            return value, nmi_reference.through_histogram(moved, self.fixed, both, torch.from_numpy(slope / total).to(moved.device))
+            return by_autograd(lambda p: nmi(self.fixed, p, both), moved)
         p, t, w = _image(moved), _image(self.fixed), _image(both)
-        table = nmi_cpu.joint_histogram(p, t, w, NMI_BINS)
-        value, slope = _information(table / table.sum())
-        return value, torch.from_numpy(nmi_cpu.through_histogram(p, t, w, slope / total))[None, None]
+        value, slope = _information(nmi_cpu.joint_histogram(p, t, w, NMI_BINS))
+        return value, torch.from_numpy(nmi_cpu.through_histogram(p, t, w, slope))[None, None]
 
 
-def _information(joint: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return 1 - NMI of a joint distribution (fixed, moved) and its derivative by the entries, the fixed margin held."""
-    smallest = 1e-12
-    log_joint = np.log(np.maximum(joint, smallest))
-    fixed, moved = joint.sum(axis=1), joint.sum(axis=0)
-    log_moved = np.log(np.maximum(moved, smallest))
-    joint_entropy = max(-float((joint * log_joint).sum()), smallest)
-    entropies = -float((fixed * np.log(np.maximum(fixed, smallest))).sum()) - float((moved * log_moved).sum())
-    slope = (log_moved[None, :] + 1) / joint_entropy - (log_joint + 1) * (entropies / joint_entropy**2)
-    return 1 - entropies / joint_entropy, slope
+def _information(table: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return 1 - NMI of a joint histogram (fixed, moved) and its derivative by the entries."""
+    leaf = torch.from_numpy(table).requires_grad_()
+    with torch.enable_grad():
+        value = one_minus_normalized(leaf[None]).sum()
+        (slope,) = torch.autograd.grad(value, leaf)
+    return float(value.detach()), slope.numpy()
 
 
 def _identity(image: Tensor) -> Tensor:
@@ -247,3 +235,5 @@ SIMILARITIES: dict[SimilarityName, SimilaritySpec] = {
 
 if set(SIMILARITIES) != set(get_args(SimilarityName)):  # a table and its Literal must not drift apart
     raise AssertionError("SIMILARITIES and settings.SimilarityName must name the same data terms.")
+if not set(SIMILARITIES) <= {name for name, row in LOSSES.items() if row.kind == "images"}:
+    raise AssertionError("Every data term must be a loss of the same name.")

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from napari_deformreg.engine import features
 from napari_deformreg.engine.kernels import (
     cpu,
     feature_cpu,
     fold_cpu,
     mind_cpu,
-    mind_reference,
     nmi_cpu,
-    nmi_reference,
     reference,
     search_cpu,
     search_reference,
 )
+from napari_deformreg.engine.losses import by_autograd
+from napari_deformreg.engine.losses.descriptors import mind_descriptors, neighbor_pairs
+from napari_deformreg.engine.losses.information import joint_histogram
 from napari_deformreg.space.jacobian import digital_minimum
 
 SHAPES = [(9, 12, 7), (1, 17, 14), (13, 1, 8), (11, 10, 1), (2, 3, 5)]
@@ -114,10 +114,10 @@ def test_lncc(rng, shape):
 
 def test_mind(rng, shape):
     picture = image(rng, shape)
-    pairs = features.neighbor_pairs(shape)
+    pairs = neighbor_pairs(shape)
     compiled = mind_cpu.mind(picture, pairs, 1, 1e-3, 1e3)
     assert len(compiled) == (12 if 1 not in shape else 4)
-    assert_same(compiled, mind_reference.mind(tensor(picture), pairs, 1, 1e-3, 1e3), atol=2e-4)
+    assert_same(compiled, mind_descriptors(tensor(picture)), atol=2e-4)
 
 
 def test_joint_histogram_and_the_way_back(rng, shape):
@@ -125,10 +125,13 @@ def test_joint_histogram_and_the_way_back(rng, shape):
     moved.flat[:2], fixed.flat[:2] = (0, 1), (0, 1)
     table = nmi_cpu.joint_histogram(moved, fixed, weight, 32)
     assert table.sum() == pytest.approx(weight.sum(), rel=1e-5)
-    assert_same(table, nmi_reference.joint_histogram(tensor(moved), tensor(fixed), tensor(weight), 32))
+    assert_same(table, joint_histogram(tensor(fixed), tensor(moved), tensor(weight), 32))
     slope = rng.standard_normal((32, 32))
     compiled = nmi_cpu.through_histogram(moved, fixed, weight, slope)
-    assert_same(compiled, nmi_reference.through_histogram(tensor(moved), tensor(fixed), tensor(weight), torch.from_numpy(slope)), atol=1e-4)
+    _, twin = by_autograd(
+        lambda p: (joint_histogram(tensor(fixed), p, tensor(weight), 32) * torch.from_numpy(slope)).sum(), tensor(moved)
+    )
+    assert_same(compiled, twin, atol=1e-4)
 
 
 def labels_of(radius, shape):

@@ -7,8 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from napari_deformreg.engine.features import mind_ssc, neighbor_pairs
-from napari_deformreg.engine.similarities import LNCC_EPSILON, NMI_BINS, SIMILARITIES
+from napari_deformreg.engine.features import mind_ssc
+from napari_deformreg.engine.losses.descriptors import neighbor_pairs
+from napari_deformreg.engine.losses.images import LNCC_EPSILON
+from napari_deformreg.engine.losses.information import NMI_BINS
+from napari_deformreg.engine.similarities import SIMILARITIES
 from napari_deformreg.settings import RefineSettings, SimilarityName
 
 SETTINGS = RefineSettings(lncc_radius_vox=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_deformreg.engine.prepare import level_pair
-from napari_deformreg.engine.regularizers import REGULARIZERS, bending, diffusion_l2
+from napari_deformreg.engine.regularizers import REGULARIZERS
 from napari_deformreg.engine.tensors import place
 from napari_deformreg.engine.terms import LabelTerm, LandmarkTerm
 from napari_deformreg.phantom import small_pair
@@ -39,8 +39,8 @@ def test_diffusion_of_a_linear_field_is_its_slope_squared_in_mm():
     x_mm = torch.arange(7, dtype=torch.float64) * 1.0
     field = torch.zeros(1, 3, 7, 6, 5, dtype=torch.float64)
     field[0, 0] = (0.1 * x_mm / 1.0)[:, None, None]
-    assert diffusion_l2(field, ANISOTROPIC)[0] == pytest.approx(0.01 * 6 / 7)
-    assert bending(field, ANISOTROPIC)[0] == pytest.approx(0, abs=1e-12)
+    assert REGULARIZERS["diffusion_l2"](field, ANISOTROPIC)[0] == pytest.approx(0.01 * 6 / 7)
+    assert REGULARIZERS["bending"](field, ANISOTROPIC)[0] == pytest.approx(0, abs=1e-12)
 
 
 def pair_of_level(small):

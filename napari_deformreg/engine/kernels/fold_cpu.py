@@ -15,7 +15,7 @@ from ...space.slabs import run_slabs
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
-def _corner_offsets(axes: tuple[int, ...]) -> np.ndarray:
+def corner_offsets(axes: tuple[int, ...]) -> np.ndarray:
     """Offsets (n, axes, 3) whose edge vectors span each determinant of the digital test, in an order that gives the identity plus."""
     rows = []
     for signs in np.ndindex(*([2] * len(axes))):
@@ -120,7 +120,7 @@ def push_folds(field: np.ndarray, voxels: np.ndarray, target: float, relax: floa
         By how much the worst determinant was below the target before it was raised.
     """
     axes = tuple(d for d in range(3) if field.shape[d + 1] > 1)
-    corners = _corner_offsets(axes)
+    corners = corner_offsets(axes)
     determinants = np.array([np.linalg.det(corner[:, list(axes)].astype(float)) for corner in corners])
     worst = _push_all(
         field, voxels.astype(np.int64), corners, np.array(axes), np.sign(determinants), np.abs(determinants), float(target), float(relax)

@@ -1,4 +1,4 @@
-"""Compiled MIND-SSC descriptors (see `engine.features` for the definition); the twin is `mind_reference`."""
+"""Compiled MIND-SSC descriptors (see `engine.features` for the definition); the twin is `losses.descriptors`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled joint histogram of two images and the gradient through it; the twin is `nmi_reference`.
+"""Compiled joint histogram of two images and the gradient through it; the twin is `losses.information`.
 
 The fixed image falls into bins linearly, the moved one by cubic B-splines, which are smooth and sum to one. Intensities are clamped to
 [0, 1]; the bins leave a margin for the splines' support.

@@ -28,6 +28,8 @@ class Loss:
         Returns a scalar tensor that autograd can follow: the mean over the batch; lower is better.
     kind : str
         What its first arguments are.
+    meaning : str
+        What it measures, in a few words.
     equation : str
         What it computes, for one element of the batch.
     doi : str
@@ -40,6 +42,7 @@ class Loss:
 
     function: Callable[..., Tensor]
     kind: LossKind
+    meaning: str
     equation: str
     doi: str
     lower_bound: float
@@ -119,3 +122,12 @@ def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
     weight = weight.to(summed).expand_as(summed)
     total = weight.flatten(1).sum(dim=1)
     return (weight * summed).flatten(1).sum(dim=1) / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def by_autograd(loss: Callable[[Tensor], Tensor], at: Tensor) -> tuple[float, Tensor]:
+    """Return the value of a loss and its derivative at a tensor."""
+    leaf = at.detach().requires_grad_()
+    with torch.enable_grad():
+        value = loss(leaf)
+        (slope,) = torch.autograd.grad(value, leaf)
+    return float(value.detach()), slope

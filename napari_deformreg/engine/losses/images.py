@@ -80,6 +80,28 @@ def lncc(
 
 
 @accumulates_wide
+def ncc(fixed: Tensor, moved: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return minus Pearson's correlation over all voxels, -cov(f, m) / sqrt(var(f) var(m)): -1 to 1.
+
+    Parameters
+    ----------
+    fixed, moved : (n, c, *spatial) tensors
+        Each channel is correlated by itself; they count alike.
+    weight : (n, 1, *spatial) tensor, optional
+        How much each voxel counts.
+
+    References
+    ----------
+    Hill et al. 2001, doi 10.1088/0031-9155/46/3/201.
+    """
+    check_pair(fixed, moved, weight)
+    f, m = (_centered(image, weight) for image in (fixed, moved))
+    parts = torch.stack([f * m, f * f, m * m], dim=2).flatten(1, 2)
+    covariance, fixed_variance, moved_variance = _channel_means(parts, weight).view(len(f), -1, 3).unbind(dim=-1)
+    return -(covariance / ((fixed_variance + SMALLEST_VARIANCE) * (moved_variance + SMALLEST_VARIANCE)).sqrt()).mean()
+
+
+@accumulates_wide
 def mse(fixed: Tensor, moved: Tensor, weight: Tensor | None = None, normalize: bool = False) -> Tensor:
     """Return the mean squared difference, sum w (f - m)^2 / sum w, over all channels.
 
@@ -94,13 +116,21 @@ def mse(fixed: Tensor, moved: Tensor, weight: Tensor | None = None, normalize: b
 
     References
     ----------
-    Brown 1992, doi 10.1145/146370.146374, section 3.2.
+    Hill et al. 2001, doi 10.1088/0031-9155/46/3/201.
     """
     check_pair(fixed, moved, weight)
-    value = weighted_mean((fixed - moved).square(), weight) / fixed.shape[1]
-    return (value / _variance(fixed, weight).clamp_min(SMALLEST_VARIANCE) if normalize else value).mean()
+    value = _channel_means((fixed - moved).square(), weight)
+    if normalize:
+        value = value / _channel_means(_centered(fixed, weight).square(), weight).clamp_min(SMALLEST_VARIANCE)
+    return value.mean()
 
 
-def _variance(image: Tensor, weight: Tensor | None) -> Tensor:
-    mean = (weighted_mean(image, weight) / image.shape[1]).view(-1, *[1] * (image.dim() - 1))
-    return weighted_mean((image - mean).square(), weight) / image.shape[1]
+def _channel_means(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Weighted mean over the voxels of each channel, (n, c)."""
+    n, c = values.shape[:2]
+    repeated = None if weight is None else weight.expand(n, *weight.shape[1:]).repeat_interleave(c, dim=0)
+    return weighted_mean(values.reshape(n * c, 1, *values.shape[2:]), repeated).view(n, c)
+
+
+def _centered(image: Tensor, weight: Tensor | None) -> Tensor:
+    return image - _channel_means(image, weight).view(*image.shape[:2], *[1] * (image.dim() - 2))
