@@ -6,7 +6,9 @@ All numbers come from a generator on the CPU, so that a GPU makes the same pair 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -67,7 +69,26 @@ class Draws:
 
     def smooth(self, channels: int, shape: tuple[int, ...], spacing_vox: float) -> Float[Tensor, "channels *spatial"]:
         """Draw smooth noise of standard deviation 1: a cubic B-spline with random coefficients `spacing_vox` apart."""
-        return spline(self.normal(channels, *control_shape(shape, spacing_vox)), shape, spacing_vox)
+        return spline(self.coefficients(channels, shape, (spacing_vox,), (1.0,)), shape, spacing_vox)
+
+    def coefficients(
+        self, channels: int, shape: tuple[int, ...], spacings_vox: Sequence[float], deviations: Sequence[float]
+    ) -> Float[Tensor, "channels *control"]:
+        """Draw the coefficients, at the finest of several spacings, of noise that is the sum of all of them.
+
+        Coarser noise is evaluated on the control points of the next finer one only; one evaluation then carries all to full size.
+        """
+        scales = sorted(zip(spacings_vox, deviations, strict=True))
+        ratios = [scales[0][0], *(coarse[0] / fine[0] for fine, coarse in pairwise(scales))]
+        shapes = list(accumulate(ratios, control_shape, initial=shape))
+        # Independent coefficients of variance 1 give a spline of a smaller variance, which this makes up for.
+        gain = _AXIS_VARIANCE ** (-len(shape) / 2)
+        total = torch.zeros((channels, *shapes[-1]), device=self.device)
+        for level in reversed(range(len(scales))):
+            total += scales[level][1] * gain * self.normal(*total.shape)
+            if level > 0:
+                total = spline(total, shapes[level], ratios[level])
+        return total
 
 
 def control_shape(shape: tuple[int, ...], spacing_vox: float) -> tuple[int, ...]:
@@ -76,7 +97,7 @@ def control_shape(shape: tuple[int, ...], spacing_vox: float) -> tuple[int, ...]
 
 
 def spline(coefficients: Float[Tensor, "c *control"], shape: tuple[int, ...], spacing_vox: float) -> Float[Tensor, "c *spatial"]:
-    """Evaluate a uniform cubic B-spline at every voxel, scaled so that independent unit coefficients give variance 1 on average.
+    """Evaluate a uniform cubic B-spline at every voxel.
 
     One matrix product an axis: far cheaper than drawing or filtering noise of full size.
     """
@@ -94,7 +115,7 @@ def _basis(size: int, spacing_vox: float, device: str) -> Float[Tensor, "n m"]:
     place = torch.arange(size, dtype=torch.float64) / spacing_vox
     count = math.floor((size - 1) / spacing_vox) + 4
     distance = (place[:, None] - (torch.arange(count, dtype=torch.float64) - 1)[None]).abs()
+    # The cubic B-spline (Unser 1999, doi 10.1109/79.799930, equation 3).
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - distance).clamp_min(0) ** 3 / 6
-    weights = torch.where(distance < 1, near, far) / math.sqrt(_AXIS_VARIANCE)
-    return weights.float().to(device)
+    return torch.where(distance < 1, near, far).float().to(device)

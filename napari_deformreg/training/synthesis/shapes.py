@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .draws import Draws, control_shape, spline
+from .draws import Draws, spline
 from .fields import places
 from .settings import ShapeSettings
 
@@ -41,9 +41,7 @@ def draw_shapes(draws: Draws, shape: tuple[int, ...], settings: ShapeSettings) -
 def _competition(draws: Draws, shape: tuple[int, ...], count: int, spacing: float, irregularity: float) -> UInt8[Tensor, "*spatial"]:
     """Give each voxel to the strongest of `count` channels; one channel at a time stays in the cache."""
     fine = spacing / 2
-    control = control_shape(shape, fine)
-    # The coarse noise is evaluated on the fine control points only, which then carry both scales to full size in one product.
-    coefficients = draws.smooth(count, control, 2.0) + irregularity * draws.normal(count, *control)
+    coefficients = draws.coefficients(count, shape, (spacing, fine), (1.0, irregularity))
     best, labels = None, torch.ones(shape, dtype=torch.uint8, device=draws.device)
     for channel in range(count):
         strength = spline(coefficients[channel : channel + 1], shape, fine)[0]
