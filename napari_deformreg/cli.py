@@ -1,4 +1,4 @@
-"""The command line: ``deformreg register | apply | apply-points | evaluate | view | demo | phantom``.
+"""The command line: ``deformreg register | apply | apply-points | evaluate | view | demo | phantom | train-samples``.
 
 Thin: it parses words, shows progress and turns the user's mistakes into one line. The work is in `workflow`, imported only when a command
 needs it, so that ``deformreg --help`` answers at once.
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_view(commands)
     _add_demo(commands)
     _add_phantom(commands)
+    _add_train_samples(commands)
     return parser
 
 
@@ -151,6 +152,19 @@ def _add_phantom(commands: Any) -> None:
     parser = commands.add_parser("phantom", help="write the sample data", description=text)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to fill")
     parser.set_defaults(command=_phantom)
+
+
+def _add_train_samples(commands: Any) -> None:
+    text = "Show what a network is trained on: a picture of synthetic pairs, their labels and their true motion."
+    parser = commands.add_parser("train-samples", help="draw samples of the synthetic generator", description=text)
+    parser.add_argument("config", metavar="CONFIG.json", nargs="?", help="training configuration or generator settings (default: defaults)")
+    parser.add_argument("--out", metavar="FILE.png", required=True, help="picture to write")
+    parser.add_argument("--labels", metavar="DIR", help="folder of label maps for pairs of anatomy")
+    parser.add_argument("--size", metavar="N", type=int, nargs="+", help="voxels along each axis; two numbers show 2-D pairs")
+    parser.add_argument("--count", metavar="N", type=int, default=6, help="how many pairs (default: %(default)s)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the same seed shows the same pairs (default: %(default)s)")
+    parser.add_argument("--held-out", action="store_true", help="show the label maps that are kept for validation")
+    parser.set_defaults(command=_train_samples)
 
 
 def _register(words: argparse.Namespace) -> None:
@@ -262,6 +276,13 @@ def _phantom(words: argparse.Namespace) -> None:
 
     write_samples(words.out)
     print(f"Written to {words.out}")
+
+
+def _train_samples(words: argparse.Namespace) -> None:
+    from .training.synthesis import settings_for_sheet, write_sheet
+
+    settings = settings_for_sheet(words.config, words.labels, words.size)
+    print(f"Written to {write_sheet(words.out, settings, count=words.count, seed=words.seed, held_out=words.held_out)}")
 
 
 def _print_outcome(outcome: Outcome, folder: str) -> None:

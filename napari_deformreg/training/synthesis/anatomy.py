@@ -30,6 +30,13 @@ FREESURFER_PAIRS = (
 )  # fmt: skip
 """Left and right of one structure in FreeSurfer's numbering (and its extension by the whole-head maps of SynthSeg)."""
 
+FREESURFER_TISSUES = (
+    (2, 41, 7, 46, 16, 28, 60, 85),
+    (3, 42, 8, 47, 10, 49, 11, 50, 12, 51, 13, 52, 17, 53, 18, 54, 26, 58),
+    (24, 4, 43, 5, 44, 14, 15, 72),
+)
+"""White matter, gray matter and fluid in the same numbering: most acquired contrasts tell hardly more apart."""
+
 FIRST_OUTSIDE_BRAIN = 500
 """SynthSeg's maps number what lies outside the brain from here."""
 
@@ -99,6 +106,14 @@ class AnatomyFolder:
             return ()
         place = {number: label for label, number in enumerate(self.numbers)}
         return tuple((place[left], place[right]) for left, right in FREESURFER_PAIRS if left in place and right in place)
+
+    @cached_property
+    def tissues(self) -> tuple[tuple[int, ...], ...]:
+        """Labels of one tissue."""
+        if not _is_freesurfer(self.numbers):
+            return ()
+        place = {number: label for label, number in enumerate(self.numbers)}
+        return tuple(tuple(place[number] for number in tissue if number in place) for tissue in FREESURFER_TISSUES)
 
 
 def _is_freesurfer(numbers: Sequence[int]) -> bool:

@@ -7,7 +7,6 @@ After Billot et al. 2023 (SynthSeg, doi 10.1016/j.media.2023.102789) and Hoffman
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +24,7 @@ ROBUST_SHARES = (0.005, 0.995)
 _QUANTILE_SAMPLES = 16384
 _LESION_RADIUS_SHARE = (0.04, 0.16)
 _CUT_SHARE = 0.2
+_WITHIN_TISSUE_SD = 0.04
 _BACKGROUND_TEXTURE = 0.25
 """Of the texture of the other labels: it is the largest label and would make up most of what the image shows."""
 
@@ -55,67 +55,85 @@ class Look:
         return replace(self, mean=self.mean * self.seen, grain=self.grain * self.seen, texture=self.texture * self.seen)
 
 
-def draw_looks(
-    draws: Draws, count: int, settings: ImageSettings, hidden: Sequence[int] = (), mirrored: Sequence[tuple[int, int]] = ()
-) -> tuple[Look, Look]:
-    """Draw the looks of fixed and moving.
+@dataclass(frozen=True)
+class Cast:
+    """Which labels there are, and what is known about them.
 
-    Parameters
+    Attributes
     ----------
-    draws : Draws
-        Random numbers.
     count : int
-        Labels, background included.
-    settings : ImageSettings
-        Ranges.
-    hidden : sequence of int
-        Labels that are background in both images, beside those drawn.
-    mirrored : sequence of (int, int)
-        Labels that share a look.
+        Labels, background (0) included.
+    present : tuple of int
+        Those in view, background left out.
+    hidden : tuple of int
+        Labels that look like background in both images.
+    mirrored : tuple of (int, int)
+        Labels that share one look: left and right.
+    tissues : tuple of tuple of int
+        Labels that look nearly alike.
     """
-    first = _draw_look(draws, count, settings)
+
+    count: int
+    present: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+    mirrored: tuple[tuple[int, int], ...] = ()
+    tissues: tuple[tuple[int, ...], ...] = ()
+
+
+def draw_looks(draws: Draws, cast: Cast, settings: ImageSettings) -> tuple[Look, Look]:
+    """Draw how every label looks in the fixed and in the moving image."""
+    first = _draw_look(draws, cast, settings)
     if draws.chance(settings.one_contrast_probability):
-        change = draws.within(settings.one_contrast_change) * draws.normal(count)
+        change = draws.within(settings.one_contrast_change) * draws.normal(cast.count)
         second = replace(first, mean=first.mean + change)
     else:
-        second = _draw_look(draws, count, settings)
-        second = replace(second, texture=second.texture * torch.sign(draws.normal(count)))
-    like = torch.arange(count)
-    for left, right in mirrored:
-        like[right] = left
+        second = _draw_look(draws, cast, settings)
+        second = replace(second, texture=second.texture * torch.sign(draws.normal(cast.count)))
+    like = _likeness(draws, cast, settings)
     background_empty = draws.chance(settings.background_zero_probability)
-    concealed = [*hidden, *_drawn_hidden(draws, count, settings)]
-    like[concealed] = 0
     looks = []
     for look in (first, second):
         own = like.clone()
-        if draws.chance(settings.missing_probability):
-            own[draws.whole(1, count - 1)] = draws.whole(1, count - 1)
+        if draws.chance(settings.missing_probability) and cast.present:
+            lacking, seen_instead = (cast.present[draws.whole(0, len(cast.present) - 1)] for _ in range(2))
+            own[lacking] = like[seen_instead]
         taken = look.taken(own.to(draws.device))
         looks.append(taken.emptied() if background_empty else taken)
     return looks[0], looks[1]
 
 
-def _draw_look(draws: Draws, count: int, settings: ImageSettings) -> Look:
-    grain = draws.uniforms(count, settings.grain_sd)
-    texture = draws.uniforms(count, settings.texture_sd)
+def _draw_look(draws: Draws, cast: Cast, settings: ImageSettings) -> Look:
+    grain, texture = draws.uniforms(cast.count, settings.grain_sd), draws.uniforms(cast.count, settings.texture_sd)
     texture[0] *= _BACKGROUND_TEXTURE
-    return Look(draws.uniforms(count, settings.mean), grain, texture, torch.ones(count, dtype=torch.bool, device=draws.device))
+    mean = draws.uniforms(cast.count, settings.mean)
+    for tissue in cast.tissues:
+        mean[list(tissue)] = mean[tissue[0]] + _WITHIN_TISSUE_SD * draws.normal(len(tissue))
+    return Look(mean, grain, texture, torch.ones(cast.count, dtype=torch.bool, device=draws.device))
 
 
-def _drawn_hidden(draws: Draws, count: int, settings: ImageSettings) -> list[int]:
-    if not draws.chance(settings.hidden_probability):
-        return []
-    number = min(int(draws.within(settings.hidden_share) * (count - 1)), count - 3)
-    return [1 + label for label in draws.order(count - 1)[: max(number, 0)]]
+def _likeness(draws: Draws, cast: Cast, settings: ImageSettings) -> Int[Tensor, "K"]:
+    """Choose for each label the label that it looks like; at least three of those in view stay apart from the background."""
+    like = torch.arange(cast.count)
+    for left, right in cast.mirrored:
+        like[right] = left
+    like[list(cast.hidden)] = 0
+    if draws.chance(settings.hidden_probability):
+        apart = sorted({int(like[label]) for label in cast.present} - {0})
+        number = min(int(draws.within(settings.hidden_share) * len(apart)), len(apart) - 3)
+        for place in draws.order(len(apart))[: max(number, 0)]:
+            like[like == apart[place]] = 0
+    return like
 
 
-def render(draws: Draws, labels: Int[Tensor, "*spatial"], look: Look, texture: Float[Tensor, "*spatial"]) -> Float[Tensor, "1 1 *spatial"]:
-    """Give every voxel its label's mean, texture and grain."""
+def render(
+    draws: Draws, labels: Int[Tensor, "*spatial"], look: Look, texture: Float[Tensor, "*spatial"], beside: Int[Tensor, "*spatial"] | None
+) -> Float[Tensor, "1 1 *spatial"]:
+    """Give every voxel its label's mean, texture and grain; with a second label of the voxel, the mean of both means (partial volume)."""
     grain = draws.normal(*labels.shape)
     flat = labels.reshape(-1)
-    table = torch.stack([look.mean, look.texture, look.grain])
-    mean, amplitude, deviation = (row.index_select(0, flat).reshape(labels.shape) for row in table)
+    mean, amplitude, deviation = (row.index_select(0, flat).reshape(labels.shape) for row in (look.mean, look.texture, look.grain))
+    if beside is not None:
+        mean = (mean + look.mean.index_select(0, beside.reshape(-1)).reshape(labels.shape)) / 2
     image: Tensor = mean.addcmul_(amplitude, texture).addcmul_(deviation, grain).clamp_min_(0)
     return image[None, None]
 
@@ -123,8 +141,6 @@ def render(draws: Draws, labels: Int[Tensor, "*spatial"], look: Look, texture: F
 def acquired(draws: Draws, image: Float[Tensor, "1 1 *spatial"], settings: ImageSettings) -> Float[Tensor, "1 1 *spatial"]:
     """Do to a rendered image what a scanner does: gain, blur, noise, thick slices, the end of the field of view; then scale to [0, 1]."""
     shape = tuple(image.shape[2:])
-    if draws.chance(settings.lesion_probability):
-        image = _with_lesion(draws, image)
     if draws.chance(settings.speckle_probability):
         image = image * _speckle(draws, shape)
     deviation, spacing = draws.within(settings.bias_sd), draws.within(settings.bias_spacing_share) * max(shape)
@@ -162,14 +178,15 @@ def _sliced(draws: Draws, image: Float[Tensor, "1 1 *spatial"], settings: ImageS
     return differentiable.resize(slices, tuple(shape))
 
 
-def _with_lesion(draws: Draws, image: Float[Tensor, "1 1 *spatial"]) -> Float[Tensor, "1 1 *spatial"]:
+def with_lesion(draws: Draws, image: Float[Tensor, "1 1 *spatial"], tissue: Bool[Tensor, "*spatial"]) -> Float[Tensor, "1 1 *spatial"]:
+    """Put a ragged blob of one intensity somewhere into the tissue."""
     shape = tuple(image.shape[2:])
     radius = max(draws.within(_LESION_RADIUS_SHARE) * max(shape), 1.5)
     distance = torch.zeros(shape, device=image.device)
     for axis, place in enumerate(places(shape, image.device, (0,) * len(shape))):
         distance += ((place - draws.uniform(0.2, 0.8) * (shape[axis] - 1)) / (radius * draws.uniform(0.6, 1.4))) ** 2
     ragged = distance.sqrt() + 0.25 * draws.smooth(1, shape, max(radius, 2.0))[0]
-    return torch.where(ragged[None, None] < 1, torch.full_like(image, draws.uniform()), image)
+    return torch.where((ragged < 1) & tissue, torch.full_like(image, draws.uniform()), image)
 
 
 def _speckle(draws: Draws, shape: tuple[int, ...]) -> Float[Tensor, "1 1 *spatial"]:

@@ -34,6 +34,11 @@ class Scene:
     target_vox: Float[np.ndarray, "D"]
     beyond: bool = False
 
+    @property
+    def finer(self) -> bool:
+        """Whether the map has clearly smaller voxels than the lattice."""
+        return bool(np.linalg.norm(self.matrix, axis=0).min() > 1.3)
+
     def at(self, places_vox: Float[Tensor, "d *spatial"]) -> Int[Tensor, "*spatial"]:
         """Look up the nearest voxel's structure at places on the lattice."""
         spatial = tuple(places_vox.shape[1:])

@@ -83,6 +83,9 @@ class AnatomySettings(_Frozen):
     """Share of the anatomy samples whose two images show two different maps, aligned affinely by their labels: no true velocity."""
     strip_probability: Probability = 0.4
     """How often everything outside the brain becomes background (for maps with FreeSurfer's numbers)."""
+    tissue_probability: Probability = 0.5
+    """How often structures of one tissue look nearly alike, as in acquired images; else each has a contrast of its own (for maps with
+    FreeSurfer's numbers)."""
     mirror_probability: Probability = 0.9
     """How often left and right structures have one contrast (for maps with FreeSurfer's numbers)."""
 

@@ -114,6 +114,6 @@ def _draw_motion(place: Axes, motion: np.ndarray, plane: int) -> None:
 def _label_colors() -> ListedColormap:
     """Return black for background and well separated colors for the 255 labels."""
     order = (np.arange(256) * 61) % 256
-    colors = colormaps["nipy_spectral"](order / 255.0)
+    colors = colormaps["nipy_spectral"](0.08 + 0.87 * order / 255.0)  # without its black and white ends
     colors[0] = (0, 0, 0, 1)
     return ListedColormap(colors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -13,13 +13,14 @@ from ..pairs import TrainingPair
 from .anatomy import AnatomyFolder, draw_placement, read_folder, same_view
 from .draws import Draws
 from .fields import composed, exponential, places, pulled
-from .images import acquired, draw_looks, render
+from .images import Cast, Look, acquired, draw_looks, render, with_lesion
 from .motions import affine_velocity, draw_velocity, with_gentle_slopes
 from .scene import Scene, plain_scene
 from .settings import SynthesisSettings
 from .shapes import draw_shapes
 
 _OWN_DEFORMATION_SPACING_VOX = (10.0, 32.0)
+_HALF_A_STEP = 0.25
 _OWN_DEFORMATION_SLOPE = 0.4
 """Below 1, so that a map deformed by x -> x + w(x) does not fold."""
 
@@ -30,13 +31,11 @@ class _Sample:
 
     fixed: Scene
     moving: Scene
-    labels: int
+    cast: Cast
     velocity: Float[Tensor, "1 d *padded"]
     known: bool
     fixed_own: Float[Tensor, "1 d *padded"] | None = None
     moving_own: Float[Tensor, "1 d *padded"] | None = None
-    hidden: tuple[int, ...] = ()
-    mirrored: tuple[tuple[int, int], ...] = ()
 
 
 class SyntheticPairs:
@@ -76,50 +75,57 @@ class SyntheticPairs:
         self.folder = maps
         if maps is None and settings.anatomy.folder is not None:
             self.folder = read_folder(settings.anatomy.folder, settings.anatomy.spacing_mm)
-        self._chosen = _chosen_maps(self.folder, settings, held_out)
+        self.chosen = _chosen_maps(self.folder, settings, held_out)
 
     @torch.no_grad()
     def pair(self, index: int) -> TrainingPair:
         """Make pair number `index`."""
         draws = Draws(self.seed, index, self.device)
-        sample = self._anatomy(draws) if self._chosen and draws.chance(self.settings.anatomy.share) else self._shapes(draws)
+        sample = self._anatomy(draws) if self.chosen and draws.chance(self.settings.anatomy.share) else self._shapes(draws)
         back = exponential(sample.velocity, -1.0)
-        fixed_labels = sample.fixed.at(self._looked_at(None, sample.fixed_own))
-        moving_labels = sample.moving.at(self._looked_at(back, sample.moving_own))
+        fixed_labels, fixed_beside = _labels_at(sample.fixed, self._looked_at(None, sample.fixed_own))
+        moving_labels, moving_beside = _labels_at(sample.moving, self._looked_at(back, sample.moving_own))
         textures = self._textures(draws, back)
-        images = self.settings.images
-        looks = draw_looks(draws, sample.labels, images, sample.hidden, sample.mirrored)
-        fixed, moving = (
-            acquired(draws, render(draws, labels, look, texture), images)
-            for labels, look, texture in zip((fixed_labels, moving_labels), looks, textures, strict=True)
-        )
+        present = torch.bincount(fixed_labels.reshape(-1), minlength=sample.cast.count)[1:].nonzero()[:, 0] + 1
+        looks = draw_looks(draws, replace(sample.cast, present=tuple(present.tolist())), self.settings.images)
+        fixed = self._image(draws, fixed_labels, fixed_beside, looks[0], textures[0])
+        moving = self._image(draws, moving_labels, moving_beside, looks[1], textures[1])
         velocity = self._cropped(sample.velocity).contiguous() if sample.known else None
         seen = looks[0].seen | looks[1].seen
         return TrainingPair(fixed, moving, (fixed_labels * seen[fixed_labels])[None], (moving_labels * seen[moving_labels])[None], velocity)
+
+    def _image(self, draws: Draws, labels: Tensor, beside: Tensor | None, look: Look, texture: Tensor) -> Tensor:
+        image = render(draws, labels, look, texture, beside)
+        if draws.chance(self.settings.images.lesion_probability):
+            image = with_lesion(draws, image, look.seen[labels])
+        return acquired(draws, image, self.settings.images)
 
     def _shapes(self, draws: Draws) -> _Sample:
         labels = draw_shapes(draws, self._padded, self.settings.shapes)
         velocity = draw_velocity(draws, self._padded, self.settings.motion, self.settings.unit)
         scene = plain_scene(labels, self._padding)
-        return _Sample(scene, scene, int(labels.max()) + 1, velocity, known=True)
+        return _Sample(scene, scene, Cast(int(labels.max()) + 1), velocity, known=True)
 
     def _anatomy(self, draws: Draws) -> _Sample:
         settings, folder = self.settings.anatomy, self.folder
         if folder is None:
             raise InputError("Anatomy was asked for without a folder of label maps.")
-        order = draws.order(len(self._chosen))
-        shown = folder.maps[self._chosen[order[0]]]
+        order = draws.order(len(self.chosen))
+        shown = folder.maps[self.chosen[order[0]]]
         fixed = draw_placement(draws, shown, self.settings.size, settings)
         own = self._own_deformation(draws)
-        hidden = self._stripped(draws)
-        mirrored = folder.mirrored if draws.chance(settings.mirror_probability) else ()
-        count = len(folder.numbers)
+        cast = Cast(
+            len(folder.numbers),
+            hidden=self._stripped(draws),
+            mirrored=folder.mirrored if draws.chance(settings.mirror_probability) else (),
+            tissues=folder.tissues if draws.chance(settings.tissue_probability) else (),
+        )
         if len(order) > 1 and draws.chance(settings.two_subjects_share):
-            moving = same_view(fixed, shown, folder.maps[self._chosen[order[1]]], self.device)
+            moving = same_view(fixed, shown, folder.maps[self.chosen[order[1]]], self.device)
             left = affine_velocity(draws, self._padded, self.settings.motion, self.settings.unit)[None]
-            return _Sample(fixed, moving, count, left, False, own, self._own_deformation(draws), hidden, mirrored)
+            return _Sample(fixed, moving, cast, left, False, own, self._own_deformation(draws))
         velocity = draw_velocity(draws, self._padded, self.settings.motion, self.settings.unit)
-        return _Sample(fixed, fixed, count, velocity, True, own, own, hidden, mirrored)
+        return _Sample(fixed, fixed, cast, velocity, True, own, own)
 
     def _own_deformation(self, draws: Draws) -> Float[Tensor, "1 d *padded"]:
         unit = self.settings.unit
@@ -153,6 +159,13 @@ class SyntheticPairs:
     def _cropped(self, field: Float[Tensor, "1 c *padded"]) -> Float[Tensor, "1 c *spatial"]:
         window = [slice(p, p + n) for p, n in zip(self._padding, self.settings.size, strict=True)]
         return field[(slice(None), slice(None), *window)]
+
+
+def _labels_at(scene: Scene, places_vox: Float[Tensor, "d *spatial"]) -> tuple[Tensor, Tensor | None]:
+    """Look up the label at each place; in a map finer than the lattice also a second one within the voxel, for partial volumes."""
+    if not scene.finer:
+        return scene.at(places_vox), None
+    return scene.at(places_vox - _HALF_A_STEP), scene.at(places_vox + _HALF_A_STEP)
 
 
 def _chosen_maps(folder: AnatomyFolder | None, settings: SynthesisSettings, held_out: bool) -> list[int]:
