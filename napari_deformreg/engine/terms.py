@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..space import AffineTransform, LabelMap, LandmarkPairs
+from .losses import by_autograd, landmark_distance
 from .prepare import LevelPair, pulled
 from .sampling import warp
 from .tensors import Placed, to_tensor
@@ -17,59 +18,34 @@ from .tensors import Placed, to_tensor
 
 @dataclass(frozen=True, eq=False)
 class LandmarkTerm:
-    """Mean squared distance, in squared voxels of the level (its mean spacing), between carried fixed landmarks and their partners.
+    """The loss `landmark_distance` of one level, in squared voxels of its mean spacing."""
 
-    Each landmark pulls at the eight voxels around it, with the weights of the linear interpolation that reads the field there.
-    """
-
-    corners: Tensor
-    """(n, 8) flat voxel indices."""
-    weights: Tensor
-    """(n, 8) interpolation weights."""
-    wanted_vox: Tensor
-    """(n, 3) displacement that would carry each fixed landmark onto its partner, in voxels."""
-    unit: Tensor
-    """(3,) voxel size in units of the mean spacing."""
+    fixed_vox: Tensor
+    """(1, n, 3) places in voxels of the level."""
+    moving_vox: Tensor
+    """(1, n, 3) places of the partners, pulled back by the affine."""
+    spacing: tuple[float, ...]
+    """Voxel sizes in units of their mean."""
 
     @classmethod
     def at_level(cls, pairs: LandmarkPairs, pair: LevelPair, affine: AffineTransform) -> LandmarkTerm:
         """Prepare the term for one level."""
-        grid, device = pair.fixed.grid, pair.fixed.device
-        start = grid.world_to_voxel(pairs.fixed_points)
-        wanted = grid.world_to_voxel(affine.inverse().map(pairs.moving_points)) - start
-        size = np.array(grid.shape)
-        low = np.clip(np.floor(start), 0, np.maximum(size - 2, 0)).astype(int)
-        upper = np.clip(start - low, 0, 1) * (size > 1)
-        corners, weights = [], []
-        for offset in np.ndindex(2, 2, 2):
-            at = np.minimum(low + offset, size - 1)
-            corners.append(np.ravel_multi_index(tuple(at.T), grid.shape))
-            weights.append(np.prod(np.where(offset, upper, 1 - upper), axis=1))
-        spacing = grid.spacing / np.exp(np.log(grid.spacing).mean())
-        numbers = [torch.tensor(x, dtype=torch.float32, device=device) for x in (np.stack(weights, 1), wanted, spacing)]
-        return cls(torch.tensor(np.stack(corners, 1), device=device), numbers[0], numbers[1], numbers[2])
+        grid = pair.fixed.grid
+        partners = affine.inverse().map(pairs.moving_points)
+        fixed, moving = (
+            torch.tensor(grid.world_to_voxel(points), dtype=torch.float32, device=pair.fixed.device)[None]
+            for points in (pairs.fixed_points, partners)
+        )
+        return cls(fixed, moving, tuple(grid.spacing / np.exp(np.log(grid.spacing).mean())))
 
     def value_and_gradient(self, displacement: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
-        """Return the mean squared distance and its derivative by the displacement (both in voxels)."""
-        flat = displacement[0].reshape(3, -1)
-        now = (flat[:, self.corners] * self.weights).sum(-1).T
-        miss = (now - self.wanted_vox) * self.unit
-        count = len(miss)
-        slope = 2 / count * miss * self.unit
-        gradient = torch.zeros_like(flat)
-        for axis in range(3):
-            gradient[axis].index_add_(0, self.corners.flatten(), (slope[:, [axis]] * self.weights).flatten())
-        return float(miss.square().sum()) / count, gradient.view_as(displacement[0])[None]
+        """Return the mean squared distance and its derivative by the displacement (in voxels)."""
+        return by_autograd(lambda u: landmark_distance(u, self.fixed_vox, self.moving_vox, self.spacing), displacement)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTerm:
-    """One minus the mean soft Dice over the structures that both label maps have.
-
-    References
-    ----------
-    Milletari et al. 2016, doi 10.1109/3DV.2016.79, in the form without squares of the denominators' terms.
-    """
+    """The loss `soft_dice` (denominator: sums) over the structures that both label maps have, with the compiled warp's derivative."""
 
     fixed: Tensor
     """(1, n, i, j, k), one channel a structure."""

@@ -70,8 +70,9 @@ def lncc(
     """
     check_pair(fixed, moved, weight)
     count = box_sum(torch.ones_like(fixed[:1, :1]), radius_vox)
-    parts = torch.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=2)
-    sf, sm, sff, smm, sfm = box_sum(parts.flatten(1, 2), radius_vox).view(parts.shape).unbind(dim=2)
+    # The fixed image's sums by themselves: where it needs no gradient, theirs are not summed back.
+    sf, sff = box_sum(torch.cat([fixed, fixed * fixed], dim=1), radius_vox).chunk(2, dim=1)
+    sm, smm, sfm = box_sum(torch.cat([moved, moved * moved, fixed * moved], dim=1), radius_vox).chunk(3, dim=1)
     covariance = sfm - sf * sm / count
     fixed_variance = (sff - sf * sf / count).clamp_min(0) + epsilon * count
     moved_variance = (smm - sm * sm / count).clamp_min(0) + epsilon * count

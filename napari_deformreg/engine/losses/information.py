@@ -67,7 +67,8 @@ class _Histogram(torch.autograd.Function):
         for row, share, sign in ((0, 1 - x, -1), (bins, x, 1)):
             for step in range(4):
                 here = flat[first + (row + step - 1)]
-                by_fixed.add_(splines[step] * here, alpha=sign)
+                if ctx.needs_input_grad[0]:
+                    by_fixed.add_(splines[step] * here, alpha=sign)
                 by_moved.add_(share * spline_slopes[step] * here)
         scale = weight * (bins - 2 * MARGIN - 1)
         fixed_inside, moved_inside = ((image >= 0) & (image <= 1) for image in (fixed, moved))

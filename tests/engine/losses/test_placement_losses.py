@@ -59,7 +59,7 @@ def test_landmark_distance_refuses_pairs_that_do_not_match():
         landmark_distance(torch.zeros(1, 3, 4, 4, 4), torch.zeros(1, 5, 3), torch.zeros(1, 4, 3))
 
 
-def test_landmark_distance_is_the_optimizers_term():
+def test_the_optimizers_landmark_term_is_this_loss_in_units_of_the_mean_spacing():
     small = small_pair((20, 20, 20))
     grid = small.fixed.grid
     device = torch.device("cpu")
