@@ -1,4 +1,4 @@
-"""The command line: ``deformreg register | apply | apply-points | evaluate | view | demo | phantom | train-samples``.
+"""The command line: ``deformreg register | apply | apply-points | evaluate | view | demo | phantom | train | …``.
 
 Thin: it parses words, shows progress and turns the user's mistakes into one line. The work is in `workflow`, imported only when a command
 needs it, so that ``deformreg --help`` answers at once.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, get_args
 
 from . import __version__
-from .errors import DeformregError, InputError, SettingsError
+from .errors import Cancelled, DeformregError, InputError, SettingsError
 from .settings import PRESET_HELP, DeviceName, Settings
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = _parser().parse_args(argv)
         words.command(words)
+    except Cancelled as error:
+        print(f"deformreg: {error}", file=sys.stderr)
+        return INTERRUPTED
     except DeformregError as error:
         print(f"deformreg: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_phantom(commands)
     _add_train_samples(commands)
+    _add_train(commands)
     return parser
 
 
@@ -165,6 +169,20 @@ def _add_train_samples(commands: Any) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="the same seed shows the same pairs (default: %(default)s)")
     parser.add_argument("--held-out", action="store_true", help="show the label maps that are kept for validation")
     parser.set_defaults(command=_train_samples)
+
+
+def _add_train(commands: Any) -> None:
+    text = "Train a network on synthetic pairs or on your own images, as CONFIG.json says; DIR gets models, checkpoint and curves."
+    parser = commands.add_parser("train", help="train a network", description=text)
+    parser.add_argument("config", metavar="CONFIG.json", help="network, pairs, losses and phases")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder to fill")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR, bit by bit as if there had been no pause")
+    parser.add_argument("--labels", metavar="DIR", help="folder of label maps that synthetic anatomy is made from")
+    parser.add_argument("--start", metavar="MODEL", help="begin with the weights of a model: its file, or a bundled one")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="share each step among N processes, one a GPU (default: 1)")
+    parser.add_argument("--device", choices=get_args(DeviceName), default="auto", help="where to compute; auto takes a CUDA GPU if any")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.set_defaults(command=_train)
 
 
 def _register(words: argparse.Namespace) -> None:
@@ -283,6 +301,15 @@ def _train_samples(words: argparse.Namespace) -> None:
 
     settings = settings_for_sheet(words.config, words.labels, words.size)
     print(f"Written to {write_sheet(words.out, settings, count=words.count, seed=words.seed, held_out=words.held_out)}")
+
+
+def _train(words: argparse.Namespace) -> None:
+    from .training import TrainingConfig, TrainingPlan, run_training
+
+    labels = None if words.labels is None else Path(words.labels)
+    config = TrainingConfig.from_file(words.config)
+    plan = TrainingPlan(config, Path(words.out), words.resume, words.device, labels, words.start)
+    run_training(plan, words.processes, words.quiet)
 
 
 def _print_outcome(outcome: Outcome, folder: str) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from .settings import Settings
 from .space import AffineTransform, DisplacementField, Grid, InversePoints, Landmarks, TransformChain, invert_points
 
-StageName = Literal["read", "prepare", "affine", "search", "refine", "folds", "inverse", "evaluate", "write"]
+StageName = Literal["read", "prepare", "affine", "search", "refine", "folds", "inverse", "evaluate", "write", "train", "validate"]
 
 
 class Control(Enum):
