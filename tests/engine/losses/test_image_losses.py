@@ -182,3 +182,18 @@ def test_lncc_of_a_constant_image_has_a_finite_gradient():
     flat = torch.full((1, 1, 9, 9), 0.5, requires_grad=True)
     lncc(noise((9, 9), 1, batch=1, dtype=torch.float32), flat).backward()
     assert torch.isfinite(flat.grad).all()
+
+
+@pytest.mark.parametrize("name", ["mutual_information", "nmi"])
+def test_information_keeps_no_table_of_voxels_by_bins(name):
+    sizes = []
+    fixed, moved = noise((60, 40), 1), noise((60, 40), 2).requires_grad_()
+
+    def remember(tensor):
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        LOSSES[name].function(fixed, moved)
+    assert max(sizes) == fixed.numel()
+    assert sum(size == fixed.numel() for size in sizes) <= 4

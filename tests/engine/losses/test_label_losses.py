@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from napari_deformreg.engine.losses import common_labels, label_channels, soft_dice, warped_dice
+from napari_deformreg.errors import InputError
 
 
 def soft(seed, shape=(7, 8, 6), channels=3):
@@ -65,3 +66,18 @@ def test_warped_dice_follows_the_displacement_to_the_overlap():
     warped_dice(fixed, moving, near, [3]).backward()
     assert near.grad[0, 1].sum() < 0  # farther to the right is better
     assert warped_dice(fixed, moving, near, []) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_accumulated_in_float32(dtype):
+    """The sums over 64^3 voxels would overflow in float16 and stop growing in bfloat16."""
+    fixed, moved = soft(1, (64, 64, 64), 1).to(dtype), soft(2, (64, 64, 64), 1).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = soft_dice(fixed, moved)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), soft_dice(fixed.double(), moved.double()), atol=1e-5, rtol=0)
+
+
+def test_channels_that_do_not_match_are_refused():
+    with pytest.raises(InputError, match="one shape"):
+        soft_dice(soft(1), soft(1, channels=2))
