@@ -162,9 +162,8 @@ def _small(labels: LabelMap, spacing_mm: float) -> tuple[np.ndarray, np.ndarray]
     """Turn to right, anterior, superior and take the nearest voxels of a coarser lattice; drop the axis of a single slice."""
     data, grid = reorient(labels.data, labels.grid, "RAS")
     steps = np.where(np.array(data.shape) > 1, np.maximum(spacing_mm / 2 / grid.spacing, 1.0), 1.0)
-    for axis, step in enumerate(steps):
-        count = max(int((data.shape[axis] - 1) / step) + 1, 1)
-        data = np.take(data, np.rint(np.arange(count) * step).astype(int), axis=axis)
+    nearest = [np.rint(np.arange(int((n - 1) / step) + 1) * step).astype(int) for n, step in zip(data.shape, steps, strict=True)]
+    data = data[np.ix_(*nearest)]
     spacing = grid.spacing * steps
     keep = [axis for axis in range(3) if data.shape[axis] > 1]
     return np.squeeze(data), spacing[keep]
@@ -182,13 +181,14 @@ def _check(read: dict[str, tuple[np.ndarray, np.ndarray]], numbers: Sequence[int
 
 def _anatomy_map(name: str, labels: np.ndarray, spacing: np.ndarray, numbers: Sequence[int]) -> AnatomyMap:
     count = len(numbers)
-    flat = labels.ravel()
+    some = labels[(slice(None, None, 2),) * labels.ndim]  # every second voxel will do for a center
+    flat = some.ravel()
     total = np.bincount(flat, minlength=count)
     centroids = np.full((count, labels.ndim), np.nan)
     present = total > 0
-    for axis, size in enumerate(labels.shape):
-        place = np.arange(size, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(labels.ndim)])
-        sums = np.bincount(flat, weights=np.broadcast_to(place, labels.shape).ravel(), minlength=count)
+    for axis, size in enumerate(some.shape):
+        place = 2 * np.arange(size, dtype=np.float64).reshape([-1 if a == axis else 1 for a in range(labels.ndim)])
+        sums = np.bincount(flat, weights=np.broadcast_to(place, some.shape).ravel(), minlength=count)
         centroids[present, axis] = sums[present] / total[present]
     inside = labels > 0
     if _is_freesurfer(numbers):  # how much of the neck is in view says nothing about where the brain is

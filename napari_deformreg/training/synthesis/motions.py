@@ -15,12 +15,13 @@ from .settings import MotionSettings
 
 def draw_velocity(draws: Draws, shape: tuple[int, ...], settings: MotionSettings, unit: float) -> Float[Tensor, "1 d *spatial"]:
     """Draw a velocity in voxels whose exponential is the true motion."""
+    strength = draws.within(settings.strength)
     spacings = [spacing * unit for spacing in settings.spacings_vox]
-    deviations = [draws.uniform(0, largest) * unit for largest in settings.sd_max_vox]
+    deviations = [strength * draws.uniform(0, largest) * unit for largest in settings.sd_max_vox]
     coefficients = draws.coefficients(len(shape), shape, spacings, deviations)
     velocity = with_gentle_slopes(spline(coefficients, shape, min(spacings)), settings.strain_max)
     if draws.chance(settings.affine_probability):
-        velocity += affine_velocity(draws, shape, settings, unit)
+        velocity += strength * affine_velocity(draws, shape, settings, unit)
     return velocity[None]
 
 

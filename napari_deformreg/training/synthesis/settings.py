@@ -78,7 +78,7 @@ class AnatomySettings(_Frozen):
     permute_probability: Probability = 0.3
     """How often the axes change places (both images)."""
     own_deformation_vox: LengthRange = (0.0, 2.0)
-    """Standard deviation of a smooth deformation of the map itself, so that twenty heads look like many."""
+    """Standard deviation of a smooth deformation of the anatomy, the same in both images, so that twenty heads look like many."""
     two_subjects_share: Probability = 0.25
     """Share of the anatomy samples whose two images show two different maps, aligned affinely by their labels: no true velocity."""
     strip_probability: Probability = 0.4
@@ -95,6 +95,8 @@ class MotionSettings(_Frozen):
 
     scale_with_size: bool = True
     """Whether the lengths in voxels below, and those of the other groups, grow with the lattice."""
+    strength: ShareRange = (0.1, 1.0)
+    """Factor on all motion of a pair, the affine part included, drawn once: small motions are as common as large ones."""
     spacings_vox: tuple[Annotated[float, Field(ge=3, le=256)], ...] = (4.0, 8.0, 16.0, 32.0)
     """Distances of the control points of the random velocities that are added up."""
     sd_max_vox: tuple[_Length, ...] = (0.4, 1.0, 1.8, 2.5)

@@ -34,8 +34,7 @@ class _Sample:
     cast: Cast
     velocity: Float[Tensor, "1 d *padded"]
     known: bool
-    fixed_own: Float[Tensor, "1 d *padded"] | None = None
-    moving_own: Float[Tensor, "1 d *padded"] | None = None
+    own: Float[Tensor, "1 d *padded"] | None = None
 
 
 class SyntheticPairs:
@@ -83,8 +82,8 @@ class SyntheticPairs:
         draws = Draws(self.seed, index, self.device)
         sample = self._anatomy(draws) if self.chosen and draws.chance(self.settings.anatomy.share) else self._shapes(draws)
         back = exponential(sample.velocity, -1.0)
-        fixed_labels, fixed_beside = _labels_at(sample.fixed, self._looked_at(None, sample.fixed_own))
-        moving_labels, moving_beside = _labels_at(sample.moving, self._looked_at(back, sample.moving_own))
+        fixed_labels, fixed_beside = _labels_at(sample.fixed, self._looked_at(None, sample.own))
+        moving_labels, moving_beside = _labels_at(sample.moving, self._looked_at(back, sample.own))
         textures = self._textures(draws, back)
         present = torch.bincount(fixed_labels.reshape(-1), minlength=sample.cast.count)[1:].nonzero()[:, 0] + 1
         looks = draw_looks(draws, replace(sample.cast, present=tuple(present.tolist())), self.settings.images)
@@ -122,10 +121,16 @@ class SyntheticPairs:
         )
         if len(order) > 1 and draws.chance(settings.two_subjects_share):
             moving = same_view(fixed, shown, folder.maps[self.chosen[order[1]]], self.device)
-            left = affine_velocity(draws, self._padded, self.settings.motion, self.settings.unit)[None]
-            return _Sample(fixed, moving, cast, left, False, own, self._own_deformation(draws))
+            left = draws.within(self.settings.motion.strength) * self._affine(draws)
+            return _Sample(fixed, moving, cast, left, False, own)
         velocity = draw_velocity(draws, self._padded, self.settings.motion, self.settings.unit)
-        return _Sample(fixed, fixed, cast, velocity, True, own, own)
+        return _Sample(fixed, fixed, cast, velocity, True, own)
+
+    def _affine(self, draws: Draws) -> Float[Tensor, "1 d *padded"]:
+        """Draw what an affine alignment leaves."""
+        motion = self.settings.motion
+        share = 1.0 if draws.chance(motion.affine_probability) else 0.0
+        return share * affine_velocity(draws, self._padded, motion, self.settings.unit)[None]
 
     def _own_deformation(self, draws: Draws) -> Float[Tensor, "1 d *padded"]:
         unit = self.settings.unit
