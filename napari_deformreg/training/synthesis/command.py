@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, SettingsError
+from ..sources import merged
 from .settings import SynthesisSettings
 from .sheet import draw_sheet
 from .source import SyntheticPairs
@@ -47,7 +48,7 @@ def settings_for_sheet(config: str | os.PathLike[str] | None, labels: str | None
     """
     given = {} if config is None else _generator_part(_read_json(Path(config)))
     if labels is not None:
-        given = _merged(given, {"anatomy": {"folder": labels}})
+        given = merged(given, {"anatomy": {"folder": labels}})
     if size is not None:
         given = {**given, "size": size}
     return SynthesisSettings.from_mapping(given)
@@ -71,13 +72,5 @@ def _generator_part(given: dict[str, Any]) -> dict[str, Any]:
         raise SettingsError("This configuration trains on acquired images; there are no synthetic samples to show.")
     last = given["phases"][-1] if given.get("phases") else {}
     shape = last.get("shape") or data.get("shape")
-    merged = _merged(data.get("generator", {}), last.get("generator", {}))
-    return merged if shape is None else {**merged, "size": shape}
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    out = dict(base)
-    for key, value in changes.items():
-        old = out.get(key)
-        out[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return out
+    settings = merged(data.get("generator", {}), last.get("generator", {}))
+    return settings if shape is None else {**settings, "size": shape}
