@@ -242,12 +242,12 @@ def find_start(level: tuple[Placed, Placed], frames: Frames, measure: Measure, s
             yield Best(top.local, top.value, measure, 0.1, "trying start positions")
     finalists = yield from _finalists(pair, frames, found)
     chosen = _chosen(finalists) if finalists else None
-    if chosen is not None and measure == "ncc" and start == "auto":
-        by_content = [c for c in found if c.from_content] or list(content_candidates(pair, frames, masses, fields))
-        chosen = _same_place(chosen, (yield from _finalists(pair, frames, by_content)))
     if chosen is None or similarity(pair, chosen.local, derivatives=False).overlap < LEAST_OVERLAP:
         return None
     sure = _is_sure(level, frames, pair, chosen.local)
+    if sure and start == "auto":
+        by_content = [c for c in found if c.from_content] or list(content_candidates(pair, frames, masses, fields))
+        chosen = _same_place(chosen, (yield from _finalists(pair, frames, by_content)))
     return Best(chosen.local, chosen.value, measure, 0.3, "", sure)
 
 

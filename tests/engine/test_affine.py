@@ -246,14 +246,15 @@ def test_rigid_only_turns_and_shifts():
     assert np.degrees(np.linalg.norm(Rotation.from_matrix(turn.T @ matrix((10, 5, -8))[:3, :3]).as_rotvec())) < 1.0
 
 
-def test_world_origins_and_the_place_of_the_headers_do_not_matter():
+@pytest.mark.parametrize(("settings", "contrast"), [(Settings(), None), (MULTI, inverted)], ids=["one modality", "two"])
+def test_world_origins_and_the_place_of_the_headers_do_not_matter(settings, contrast):
     truth = matrix((6, 3, -5), (4, -3, 5), 1.03)
-    fixed, moving = render(FIXED_GRID), moving_for(truth)
+    fixed, moving = render(FIXED_GRID), moving_for(truth, contrast=contrast)
     points = FIXED_GRID.corners()
-    here, _ = finish(align_steps(fixed, moving, Settings()))
+    here, _ = finish(align_steps(fixed, moving, settings))
     for offset in ([1.7, -2.3, 0.9], [25.0, 30.0, -20.0], [1500.0, -900.0, 400.0]):
         away = Placed(moving.data, Grid(moving.grid.shape, matrix(shift=offset) @ moving.grid.affine))
-        there, _ = finish(align_steps(fixed, away, Settings()))
+        there, _ = finish(align_steps(fixed, away, settings))
         change = there.affine.map(points) - offset - here.affine.map(points)
         assert np.abs(change).max() < 1e-4 * 3.6  # the same start for all, whatever the headers say
 
