@@ -91,7 +91,7 @@ LANDMARK_SUFFIXES = (".csv", ".tsv", ".fcsv")
 __all__ = [
     "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "ResultFolder", "atomic_file",
     "atomic_folder", "check_result_folder_target", "open_result_folder", "read_image", "read_labels", "read_landmarks", "read_transform",
-    "split_volume_suffix", "write_image", "write_labels", "write_landmarks", "write_transform",
+    "split_volume_suffix", "suffix_of", "write_image", "write_labels", "write_landmarks", "write_transform",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,43 +90,47 @@ class Events:
             self._writer.close()
 
 
-def draw_curves(path: Path, training: Course, validation: Course, title: str = "") -> None:
+@dataclass(frozen=True)
+class _Line:
+    course: Course
+    name: str
+    label: str
+    style: str = "-"
+
+
+def draw_curves(path: Path, training: Course, validation: Course) -> None:
     """Draw loss, its terms, and the figures of the validations as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = _panels(training, validation)
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(panels), 3.0), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (heading, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for course, name, style in lines:
-            steps, values = course.series(name)
-            axes.plot(steps, values, style, label=_label(name), linewidth=1.2, markersize=3)
+        for line in lines:
+            axes.plot(*line.course.series(line.name), line.style, label=line.label, linewidth=1.2, markersize=3)
         axes.set(title=heading, xlabel="step")
         axes.grid(alpha=0.3)
-        if len(lines) > 1:
-            axes.legend(fontsize=7)
-    if title:
-        figure.suptitle(title, fontsize=9)
+        axes.legend(fontsize=7)
+        if "%" in heading:
+            axes.set_ylim(0, max(axes.get_ylim()[1], 0.1))
     with atomic_file(path) as partial:
-        figure.savefig(partial, dpi=110)
+        figure.savefig(partial, dpi=80)
 
 
-_FIGURES = {"dice": "Dice", "endpoint_vox": "end-point error, voxels", "tre_vox": "landmark error, voxels", "folds_percent": "folds, %"}
+_FIGURES = {
+    "dice": "Dice", "endpoint_vox": "end-point error, voxels", "tre_vox": "landmark error, voxels", "folds_percent": "folds, % of voxels",
+}  # fmt: skip
 
 
-def _panels(training: Course, validation: Course) -> dict[str, list[tuple[Course, str, str]]]:
-    panels = {"loss": [(training, "loss", "-"), (validation, "loss", "o-")]}
+def _panels(training: Course, validation: Course) -> dict[str, list[_Line]]:
+    panels = {"loss": [_Line(training, "loss", "training"), *_held_out(validation, "loss")]}
     terms = [name for name in training.names() if name.startswith("term ")]
     if len(terms) > 1:
-        panels["terms of the loss (training)"] = [(training, name, "-") for name in terms]
-    known = validation.names()
-    for name, heading in _FIGURES.items():
-        if name in known:
-            before = [(validation, f"{name} before", "--")] if f"{name} before" in known else []
-            panels[f"{heading} (held out)"] = [(validation, name, "o-"), *before]
-    return panels
+        panels["terms of the loss, training"] = [_Line(training, name, name.removeprefix("term ")) for name in terms]
+    return panels | {heading: _held_out(validation, name) for name, heading in _FIGURES.items() if name in validation.names()}
 
 
-def _label(name: str) -> str:
-    return {"loss": "loss"}.get(name, name.removeprefix("term "))
+def _held_out(validation: Course, name: str) -> list[_Line]:
+    known = [(name, "held out", "o-"), (f"{name} before", "held out, no motion", "--")]
+    return [_Line(validation, column, label, style) for column, label, style in known if column in validation.names()]

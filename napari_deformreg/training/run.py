@@ -16,9 +16,10 @@ from ..errors import InputError, SettingsError
 from ..io import atomic_file
 from ..result import Step
 from .checkpoint import read_state
-from .config import TrainingConfig
+from .config import ImageData, TrainingConfig
 from .distributed import Group, device_of, joined_group, spawned
 from .objective import check_loss
+from .own_images import ImageSources
 from .randomness import number_from
 from .sources import Maker, Sources, SyntheticSources, check_shapes
 from .trainer import CHECKPOINT, Trainer, TrainingOutcome, own_randomness
@@ -112,6 +113,8 @@ def _work(group: Group, plan: TrainingPlan) -> Training:
         model = _model(plan)
         check_shapes(config, model)
         sources = _sources(plan, device)
+        for number, count in sources.opening():
+            yield Step("read", index=number, count=count)
     notices = _opened_folder(plan) if group.leads else []
     trainer = Trainer(config, model, sources, plan.folder, group, device)
     if plan.resume:
@@ -159,6 +162,8 @@ def _model(plan: TrainingPlan) -> VelocityModel:
 
 
 def _sources(plan: TrainingPlan, device: torch.device) -> Sources:
+    if isinstance(plan.config.data, ImageData):
+        return ImageSources(plan.config)
     return SyntheticSources(plan.config, device, plan.labels, plan.maker)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,10 @@ class Sources(Protocol):
 
     spacing_mm: float
     """Voxel size that the pairs stand for."""
+
+    def opening(self) -> Iterator[tuple[int, int]]:
+        """Read what is read once; yields how many of how many."""
+        ...
 
     def training(self, phase: int) -> PairSource:
         """Return the pairs to learn from in a phase."""
@@ -60,6 +64,11 @@ class SyntheticSources:
         self.spacing_mm = config.data.spacing_mm
         self._held: PairSource | None = None
         self._open: tuple[int, PairSource] | None = None
+
+    def opening(self) -> Iterator[tuple[int, int]]:
+        """Read the label maps."""
+        self.training(0)
+        yield 1, 1
 
     def settings(self, phase: Phase) -> dict[str, Any]:
         """Return the generator's settings in a phase."""
