@@ -1,7 +1,7 @@
 """Sampling, warping, composing and integrating on tensors in voxel units (displacements are (1, 3, i, j, k), axis order i, j, k).
 
-On the CPU compiled kernels do the work, on a GPU plain torch (see `kernels`). Autograd cannot follow the compiled kernels: gradients are
-returned where they are needed. What it can follow is in `differentiable`.
+On the CPU compiled kernels do the work, on a GPU plain torch (see `kernels`). Nothing here is differentiated by autograd: gradients are
+returned where they are needed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from ..space import Grid
-from .differentiable import resize as resize
-from .differentiable import resize_field as resize_field
 from .kernels import cpu, reference
 from .tensors import Placed
 
@@ -87,7 +86,7 @@ def warp(
 
 def box_sum(data: Float[Tensor, "1 c i j k"], radius: int) -> Float[Tensor, "1 c i j k"]:
     """Sum over windows of 2 radius + 1 voxels along each axis, zero outside."""
-    if data.device.type == "cpu" and data.dtype == torch.float32:
+    if data.device.type == "cpu":
         return torch.from_numpy(cpu.box_sum(_np(data), radius))[None]
     return reference.box_sum(data, radius)
 
@@ -111,6 +110,19 @@ def smooth(data: Float[Tensor, "1 c i j k"], sigma_vox: tuple[float, float, floa
         return torch.from_numpy(cpu.convolve_separable(_np(data), (kernels[0], kernels[1], kernels[2])))[None]
     first, second, third = (torch.from_numpy(kernel) for kernel in kernels)
     return reference.convolve_separable(data, (first, second, third))
+
+
+def resize(data: Float[Tensor, "1 c i j k"], shape: tuple[int, int, int]) -> Float[Tensor, "1 c a b d"]:
+    """Resample linearly so that the corner voxel centers stay in place; pairs with `Grid.resized`."""
+    if tuple(data.shape[2:]) == tuple(shape):
+        return data
+    return F.interpolate(data, size=shape, mode="trilinear", align_corners=True)
+
+
+def resize_field(field: Float[Tensor, "1 3 i j k"], shape: tuple[int, int, int]) -> Float[Tensor, "1 3 a b d"]:
+    """Resize a displacement or velocity in voxels; with fixed corners its length scales by (N_out - 1)/(N_in - 1), not by the factor."""
+    scale = [(new - 1) / (old - 1) if old > 1 and new > 1 else 0.0 for new, old in zip(shape, field.shape[2:], strict=True)]
+    return resize(field, shape) * torch.tensor(scale, device=field.device).view(1, 3, 1, 1, 1)
 
 
 def voxel_matrix(fixed: Grid, moving: Grid, affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:

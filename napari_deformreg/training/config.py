@@ -24,13 +24,16 @@ class LossSettings(_Frozen):
     """What a pair is judged by: a weighted sum; a term that a pair has no truth for is left out for that pair."""
 
     weights: dict[str, Annotated[float, Field(ge=0)]] = {"velocity": 1.0}
-    """Name of a term -> weight. `velocity` is the regression of the known velocity, the other names are those of the loss table."""
+    """Name of a term -> weight. `velocity` is the regression of the known velocity, `matching` what the model's own parts lose
+    where it is known (matching_pyramid: telling near voxels apart); the other names are those of the loss table."""
     options: dict[str, dict[str, Any]] = {}
     """Name of a term -> its own arguments, for example {"lncc": {"radius": 4}}."""
     velocity_norm: Literal["endpoint", "squared"] = "endpoint"
     """Regression by the mean length of the error, or by its mean square; in voxels of each level."""
     labels_per_step: Positive = 8
     """How many structures, drawn anew for each pair, enter the overlap term."""
+    overlap_without_velocity_only: bool = False
+    """Whether the overlap term is left to pairs whose velocity is not known; the others learn more, and faster, from their velocity."""
     bidirectional: bool = False
     """Whether images and labels are also compared the other way, through the negative velocity."""
 

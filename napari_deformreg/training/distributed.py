@@ -22,6 +22,15 @@ from ..engine.models import VelocityModel
 from ..errors import DeformregError, EngineError, SettingsError
 
 
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The true velocity of a batch, as `VelocityModel.supervised` wants it."""
+
+    velocity_vox: Tensor
+    weight: Tensor
+    generator: torch.Generator
+
+
 class Levels(nn.Module):
     """Makes a model's velocities what DistributedDataParallel calls: it follows `forward` only."""
 
@@ -29,9 +38,11 @@ class Levels(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
-        """Return the model's velocities, coarse to fine."""
-        return self.model.velocities(fixed, moving)
+    def forward(self, fixed: Tensor, moving: Tensor, truth: Truth | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """Return the model's velocities, coarse to fine, and with a truth what its parts lose by themselves."""
+        if truth is None:
+            return self.model.velocities(fixed, moving), None
+        return self.model.supervised(fixed, moving, truth.velocity_vox, truth.weight, truth.generator)
 
 
 @dataclass(frozen=True)

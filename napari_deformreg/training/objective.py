@@ -12,16 +12,23 @@ from ..engine.differentiable import resize_field, warp
 from ..engine.losses import LOSSES, common_labels, label_channels
 from ..errors import SettingsError
 from .config import LossSettings
+from .distributed import Truth
 from .pairs import TrainingPair
 from .prediction import Prediction
 
 VELOCITY = "velocity"
 """The term that is not in the table, as only training knows the truth."""
 
+MATCHING = "matching"
+"""The loss of a model's own parts where the velocity is known (see `VelocityModel.supervised`); the model computes it itself."""
+
+BESIDE_STRUCTURES = 0.05
+"""Weight of voxels outside all structures in that loss: there is hardly anything to match, but the rim should not fall apart."""
+
 ON_DISPLACEMENT = frozenset({"folding_barrier", "displacement_magnitude"})
 """Field terms that judge the displacement at full resolution; the others judge the velocity on its own lattice."""
 
-TRAINABLE = (VELOCITY, *(name for name, loss in LOSSES.items() if loss.kind != "matrix"))
+TRAINABLE = (VELOCITY, MATCHING, *(name for name, loss in LOSSES.items() if loss.kind != "matrix"))
 """Names that a loss may give weights to."""
 
 
@@ -71,7 +78,9 @@ def judged(
 
 
 def _term(name: str, one: Prediction, pair: TrainingPair, settings: LossSettings, generator: torch.Generator) -> Tensor | None:
-    """Compute one term for one pair; None where the pair lacks what it takes."""
+    """Compute one term for one pair; None where the pair lacks what it takes, and for the model's own loss, which is added elsewhere."""
+    if name == MATCHING:
+        return None
     if name == VELOCITY:
         return None if pair.velocity_vox is None else velocity_error(one.levels, pair.velocity_vox, settings.velocity_norm)
     loss, options = LOSSES[name], settings.options.get(name, {})
@@ -112,11 +121,27 @@ def velocity_error(levels: Sequence[Tensor], truth_vox: Tensor, norm: str = "end
     return torch.stack(errors).mean()
 
 
+def truth_of(pairs: Sequence[TrainingPair], generator: torch.Generator) -> Truth | None:
+    """Gather what is known about a batch for the loss of the model's own parts; None where no velocity is known."""
+    if all(pair.velocity_vox is None for pair in pairs):
+        return None
+    velocities, weights = [], []
+    for pair in pairs:
+        known = pair.velocity_vox
+        n, _, *shape = pair.fixed.shape
+        velocities.append(pair.fixed.new_zeros((n, len(shape), *shape)) if known is None else known)
+        weight = torch.ones_like(pair.fixed) if pair.fixed_labels is None else (pair.fixed_labels[:, None] > 0).to(pair.fixed)
+        weights.append((weight + BESIDE_STRUCTURES) * (known is not None))
+    return Truth(torch.cat(velocities), torch.cat(weights), generator)
+
+
 def _overlap(
     function: Any, options: dict[str, Any], one: Prediction, pair: TrainingPair, settings: LossSettings, generator: torch.Generator
 ) -> Tensor | None:
     fixed, moving = pair.fixed_labels, pair.moving_labels
     if fixed is None or moving is None:
+        return None
+    if settings.overlap_without_velocity_only and pair.velocity_vox is not None:
         return None
     chosen = common_labels(fixed, moving, settings.labels_per_step, generator)
     if not chosen:

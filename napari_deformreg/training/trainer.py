@@ -22,7 +22,7 @@ from .checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from .config import LossSettings, Place, TrainingConfig
 from .curves import Course, Events, draw_curves
 from .distributed import Group
-from .objective import judged
+from .objective import MATCHING, judged, truth_of
 from .pairs import TrainingPair
 from .prediction import Prediction, stacked
 from .progress import Clock, progress_text, validation_text
@@ -196,11 +196,15 @@ class Trainer:
         # torch's sampler crashes on positions that are no numbers, so what is not finite must be caught before it gets there.
         self._insist(bool(torch.isfinite(fixed).all() and torch.isfinite(moving).all()))
         with own_randomness(number_from(self.config.seed, "layers", indices[0]), self.device), self.autocast():
-            levels = self.wrapped(fixed, moving)
+            truth = truth_of(pairs, seeded(self.config.seed, MATCHING, indices[0])) if settings.weights.get(MATCHING) else None
+            levels, own_loss = self.wrapped(fixed, moving, truth)
         prediction = Prediction(fixed, moving, [level.float() for level in levels])
         self._insist(bool(torch.isfinite(prediction.levels[-1]).all()))
         generators = [seeded(self.config.seed, "loss", index) for index in indices]
         loss, terms = judged(prediction, pairs, settings, generators)
+        if own_loss is not None:
+            loss = loss + settings.weights[MATCHING] * own_loss.float()
+            terms[MATCHING] = [float(own_loss.detach())]
         self._insist(bool(torch.isfinite(loss)))
         # Every level enters, if only with zero: DistributedDataParallel waits for the gradient of each parameter that was used.
         idle = sum((level.sum() for level in prediction.levels), loss.new_zeros(()))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -60,6 +61,29 @@ def test_training_learns_the_known_warp(tmp_path: Path) -> None:
     assert outcome.figures["folds_percent"] == 0
     assert outcome.figure == "dice"
     assert outcome.best == outcome.figures["dice"]
+
+
+PYRAMID: dict[str, Any] = {
+    "model": {"name": "matching_pyramid", "dimensions": 2, "features": [4, 8, 8], "hidden": [4, 4]},
+    "data": {"kind": "synthetic", "shape": [17, 17]}, "batch": 2,
+    "phases": [{"steps": 4, "loss": {"weights": {"velocity": 1, "matching": 1, "soft_dice": 1}, "overlap_without_velocity_only": True}}],
+    "validation": {"every": 4, "pairs": 2}, "log_every": 2,
+}  # fmt: skip
+
+
+def test_own_loss_of_a_model_enters_and_resumes_exactly(tmp_path: Path) -> None:
+    train(plan(tmp_path / "whole", **PYRAMID))
+    header, *rows = (tmp_path / "whole" / "curves.csv").read_text().splitlines()
+    column = header.split(",").index("term matching")
+    # Nothing learned yet: each level is about as unsure as a guess among nine shifts.
+    assert all(0.3 < float(row.split(",")[column]) < 1.5 * np.log(9) for row in rows)
+    assert "term soft_dice" not in header  # every pair's velocity is known
+    steps = train_steps(plan(tmp_path / "parts", **PYRAMID))
+    for step in steps:
+        if step.stage == "train" and step.index == 2:
+            steps.close()
+    train(plan(tmp_path / "parts", resume=True, **PYRAMID))
+    assert_equal(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_resume_is_exact_to_the_bit(tmp_path: Path) -> None:

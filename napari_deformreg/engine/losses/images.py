@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import sampling
+from ..kernels import cpu, reference
 from .common import accumulates_wide, check_pair, weighted_mean
 
 LNCC_RADIUS_VOX = 3
@@ -27,7 +27,9 @@ class _BoxSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, data: Tensor, radius: int) -> Tensor:
         ctx.radius = radius
-        return sampling.box_sum(data[None], radius)[0]
+        if data.device.type == "cpu" and data.dtype == torch.float32:
+            return torch.from_numpy(cpu.box_sum(data.detach().contiguous().numpy(), radius))
+        return reference.box_sum(data[None], radius)[0]
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:

@@ -11,11 +11,12 @@ from typing import Any
 
 from ...errors import InputError
 from .base import VelocityModel
+from .matching_pyramid import MatchingPyramid
 from .pairwise import PairwiseOutput, PairwiseRegistration, Transform
 from .unet import UNetOptions, VelocityUNet
 from .voxelmorph_names import load_voxelmorph
 
-MODELS: dict[str, type[VelocityModel]] = {"unet": VelocityUNet}
+MODELS: dict[str, type[VelocityModel]] = {"matching_pyramid": MatchingPyramid, "unet": VelocityUNet}
 """What can be built, trained, saved and loaded."""
 
 
@@ -32,6 +33,6 @@ def build_model(architecture: Mapping[str, Any]) -> VelocityModel:
 
 
 __all__ = [
-    "MODELS", "PairwiseOutput", "PairwiseRegistration", "Transform", "UNetOptions", "VelocityModel", "VelocityUNet", "build_model",
-    "load_voxelmorph",
+    "MODELS", "MatchingPyramid", "PairwiseOutput", "PairwiseRegistration", "Transform", "UNetOptions", "VelocityModel", "VelocityUNet",
+    "build_model", "load_voxelmorph",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -35,6 +36,24 @@ class VelocityModel(nn.Module, ABC):
     @abstractmethod
     def velocities(self, fixed: Float[Tensor, "n c *spatial"], moving: Float[Tensor, "n e *spatial"]) -> list[Tensor]:
         """Return the velocities from coarse to fine, each (n, d, *its own lattice)."""
+
+    @abstractmethod
+    def supervised(
+        self, fixed: Tensor, moving: Tensor, velocity_vox: Tensor, weight: Tensor, generator: torch.Generator
+    ) -> tuple[list[Tensor], Float[Tensor, ""] | None]:
+        """Return the velocities, and what the parts of the model lose where the truth is known; None for a model that has no such loss.
+
+        Parameters
+        ----------
+        fixed, moving : (n, c, *spatial) tensors
+            As for `velocities`.
+        velocity_vox : (n, d, *spatial) tensor
+            The true velocity on the images' lattice.
+        weight : (n, 1, *spatial) tensor
+            How much each voxel counts; 0 where no truth is known.
+        generator : torch.Generator
+            For random numbers, on the CPU.
+        """
 
     def forward(self, fixed: Float[Tensor, "n c *spatial"], moving: Float[Tensor, "n e *spatial"]) -> Tensor:
         """Return the finest velocity, in voxels of its own lattice."""

@@ -133,6 +133,12 @@ class VelocityUNet(VelocityModel):
             velocity = velocity * torch.tensor(ratio, dtype=velocity.dtype, device=velocity.device).view(1, -1, *[1] * len(ratio))
         return [velocity]
 
+    def supervised(
+        self, fixed: Tensor, moving: Tensor, velocity_vox: Tensor, weight: Tensor, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Return the velocity; a U-Net has no parts that could be judged by themselves."""
+        return self.velocities(fixed, moving), None
+
     def _block(self, inputs: int, level: Level) -> tuple[nn.Module, int]:
         """Return a block and its channels; a level without features hands on what it gets."""
         if level == 0:
