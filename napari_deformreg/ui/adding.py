@@ -6,13 +6,12 @@ from collections.abc import Generator
 from typing import Any
 
 from napari.layers import Layer
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
 
 from . import garbage
 from .layers import LayerTuple
-
-PAUSE_MS = 5
-"""Between two pieces: long enough for waiting input and painting to come in between."""
+from .turns import Turns
 
 
 class LayerAdder(QObject):
@@ -23,72 +22,78 @@ class LayerAdder(QObject):
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._pieces: Generator[None, None, list[Any]] | None = None
-        self._timer = QTimer(self)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._next)
+        self._turns = Turns(self)
+        self._added: list[Any] = []
 
     @property
     def busy(self) -> bool:
         """Whether layers are still to come."""
-        return self._pieces is not None
+        return self._turns.busy
 
     def add(self, entries: list[LayerTuple]) -> None:
         """Begin to add layers."""
-        self.stop()
-        garbage.set_aside()
-        self._pieces = self._work(entries)
-        self._timer.start()
+        self._added = []
+        self._turns.run(self._work(entries), self._finish)
 
     def stop(self) -> None:
         """Add no more; what is there stays."""
-        self._timer.stop()
-        if self._pieces is not None:
-            self._pieces = None
-            garbage.bring_back()
+        self._turns.stop()
+        self._paint(True)
 
-    def _next(self) -> None:
-        if self._pieces is None:
-            return
-        added: list[Any] = []
-        try:
-            next(self._pieces)
-            return
-        except StopIteration as end:
-            added = end.value
-        except Exception:
-            self.stop()
-            self.done.emit([])
-            raise
-        self.stop()
+    def _make_room(self, layer: Any) -> Generator[None, None, None]:
+        """Do by itself what adding a layer would do too: letting go of the selected one, and sliders for the first one."""
+        self._viewer.layers.selection.clear()
+        yield
+        dims = self._viewer.dims
+        if not self._viewer.layers and layer.ndim > dims.ndim:
+            dims.ndim = layer.ndim
+            yield
+            extent = layer.extent
+            dims.range = tuple(zip(*extent.world, extent.step, strict=True))
+            yield
+
+    def _paint(self, painting: bool) -> None:
+        """Put painting the window off to a turn of its own, or let it happen."""
+        parent = self.parent()
+        if isinstance(parent, QWidget):
+            parent.window().setUpdatesEnabled(painting)
+
+    def _finish(self) -> None:
+        self._paint(True)
+        added, self._added = self._added, []
         self.done.emit([layer for layer in added if layer in self._viewer.layers])
 
-    def _work(self, entries: list[LayerTuple]) -> Generator[None, None, list[Any]]:
-        added: list[Any] = []
+    def _work(self, entries: list[LayerTuple]) -> Generator[None, None, None]:
         for data, arguments, kind in entries:
             # Drawing is the slow part; a hidden layer is added without it, and shown in a turn of its own.
             later = {name: arguments[name] for name in ("text", "visible") if name in arguments}
             layer = Layer.create(data, {**arguments, "visible": False, **({"text": None} if "text" in later else {})}, kind)
-            yield
+            yield from self._make_room(layer)
+            garbage.set_aside()
+            self._paint(False)
             self._viewer.add_layer(layer)
-            added.append(layer)
+            self._added.append(layer)
+            yield
+            self._paint(True)
             yield
             for name, value in {"visible": True, **later}.items():
-                if layer in self._viewer.layers:
+                if layer in self._viewer.layers and getattr(layer, name) is not value:
                     setattr(layer, name, value)
                     yield
-        return added
 
 
 def warm_up() -> None:
     """Make one small layer of each kind, attached to nothing: napari imports and compiles much on first use, best off the GUI thread."""
     import numpy as np
+    from vispy.visuals import LineVisual
 
     cube = np.arange(8).reshape(2, 2, 2)
     for data, kind in (
         (cube.astype(np.float32), "image"),
-        (cube, "labels"),
+        (cube.astype(np.uint16), "labels"),
         (np.zeros((1, 3)), "points"),
         (np.zeros((1, 2, 3)), "vectors"),
     ):
         Layer.create(data, {"contrast_limits": (0.0, 1.0)} if kind == "image" else {}, kind)
+    # Every Labels layer has such a line (for its polygon tool), and the first one computes dash patterns for all.
+    LineVisual(np.zeros((2, 2)), method="agg")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..io import open_result_folder
-from ..workflow import InputPaths, finished
-from .adding import warm_up
+from ..workflow import InputPaths
 from .register_dock import RegisterDock
-from .result_layers import result_layers
-from .work import opening
 
 WINDOW_SIZE = (1500, 950)
 
@@ -39,13 +37,10 @@ def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
 
 
 def build_result_viewer(viewer: Any, folder: str | Path, paths: InputPaths | None = None) -> RegisterDock:
-    """Show a result folder in a viewer and add the Register dock, opened at its Result tab."""
+    """Show a result folder in a viewer, with the Register dock, which opens it while the window is there already."""
     dock = RegisterDock(viewer)
     viewer.window.add_dock_widget(dock, name="Register", area="right")
-    found, picture, settings = finished(opening(Path(folder), paths))
-    warm_up()
-    dock.page.set_settings(settings)
-    dock.result.show_folder(found, picture, result_layers(picture))
+    dock.open_result(folder, paths)
     return dock
 
 
@@ -58,8 +53,12 @@ def screenshot_result(folder: str | Path, png: str | Path, paths: InputPaths | N
     try:
         viewer.window.resize(*WINDOW_SIZE)
         dock = build_result_viewer(viewer, folder, paths)
-        while dock.result.adder.busy:
+        shown: list[bool] = []
+        dock.result.shown.connect(lambda: shown.append(True))
+        while dock.busy:
             QApplication.processEvents()
+        if not shown:
+            raise InputError(dock.page.message.text())
         dock.result.controls.toggles["displacement"].setChecked(True)
         _settle()
         viewer.reset_view()

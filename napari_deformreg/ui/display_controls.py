@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
 from . import legends
 from . import result_layers as parts
 from .overlays import ARROW_LIMIT
+from .turns import Turns
 
 TOGGLES = {
     parts.QUIVER: ("Arrows", "From each point of fixed to the place of its tissue in moving; the affine part is left out."),
@@ -45,6 +47,7 @@ class DisplayControls(QWidget):
         super().__init__(parent)
         self._layers: dict[str, Any] = {}
         self._fixed_look: tuple[Any, Any] | None = None
+        self._turns = Turns(self)
         self.blend = QSlider(Qt.Orientation.Horizontal)
         self.blend.setRange(0, 100)
         self.blend.setValue(50)
@@ -100,6 +103,7 @@ class DisplayControls(QWidget):
 
     def release(self) -> None:
         """Let go of the layers."""
+        self._turns.stop()
         for part, layer in self._layers.items():
             if part in TOGGLES:
                 layer.events.visible.disconnect(self._refresh)
@@ -169,16 +173,25 @@ class DisplayControls(QWidget):
 
     def _on_colors(self, colored: bool) -> None:
         fixed = self._layers.get(parts.FIXED)
-        if fixed is not None:
-            if colored:
-                self._fixed_look = (fixed.colormap, fixed.opacity)
-                fixed.colormap = "green"
-            elif self._fixed_look is not None:
-                fixed.colormap, fixed.opacity = self._fixed_look
+        if fixed is not None and colored and self._fixed_look is None:
+            self._fixed_look = (fixed.colormap, fixed.opacity)
+        self._turns.run(self._recolor(colored))
+
+    def _recolor(self, colored: bool) -> Iterator[None]:
+        """Color layer by layer: each makes napari build a program for the graphics card anew."""
+        fixed = self._layers.get(parts.FIXED)
+        if fixed is not None and self._fixed_look is not None:
+            look, opacity = self._fixed_look
+            fixed.colormap, fixed.opacity = ("green", fixed.opacity) if colored else (look, opacity)
+            self._fixed_look = self._fixed_look if colored else None
+            yield
         for part in (parts.MOVED, parts.MOVING_BEFORE):
             if part in self._layers:
                 self._layers[part].colormap = "magenta" if colored else "gray"
+                yield
+            if part in self._layers:
                 self._layers[part].blending = "additive" if colored else "translucent_no_depth"
+                yield
         self._on_blend(self.blend.value())
 
     def _on_slab(self, slices: int) -> None:

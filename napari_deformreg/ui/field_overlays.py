@@ -85,13 +85,13 @@ class FieldOverlays(QObject):
         view = self.view()
         if self._quiver is not None and self._shown(self._quiver):
             found = overlays.arrows(self._field, view, self.spacing_mm)
-            _replace(self._quiver, found.vectors, pd.DataFrame({"length_mm": found.length_mm.astype(np.float64)}))
-            self._quiver.edge_width = self._field.width(overlays.ARROW_WIDTH, found.spacing_mm)
+            features = pd.DataFrame({"length_mm": found.length_mm.astype(np.float64)})
+            _replace(self._quiver, found.vectors, features, self._field.width(overlays.ARROW_WIDTH, found.spacing_mm))
             self.drawn.emit(len(found.vectors), found.spacing_mm)
         if self._lines is not None and self._shown(self._lines):
             lines = overlays.grid_lines(self._field, view, self.spacing_mm)
-            _replace(self._lines, lines, pd.DataFrame(index=range(len(lines))))
-            self._lines.edge_width = self._field.width(overlays.LINE_WIDTH, self.spacing_mm)
+            width = self._field.width(overlays.LINE_WIDTH, self.spacing_mm)
+            _replace(self._lines, lines, pd.DataFrame(index=range(len(lines))), width)
 
     def _shown(self, layer: Any) -> bool:
         return bool(layer.visible) and layer in self._viewer.layers
@@ -100,8 +100,14 @@ class FieldOverlays(QObject):
         return [layer for layer in (self._quiver, self._lines) if layer is not None]
 
 
-def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame) -> None:
+def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float) -> None:
     """Show other vectors; the colors follow the new features."""
-    layer.data = vectors
-    layer.features = features
-    layer.refresh_colors()
+    # Each of these would draw all vectors anew. A hidden layer draws nothing; as nobody is told, it stays on the screen meanwhile.
+    with layer.events.blocker_all():
+        layer.visible = False
+        layer.data = vectors
+        layer.features = features
+        layer.refresh_colors()
+        layer.edge_width = width
+        layer.visible = True
+    layer.refresh(thumbnail=False)

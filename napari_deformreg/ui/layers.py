@@ -107,7 +107,13 @@ def labels_layer(labels: LabelMap, **arguments: Any) -> LayerTuple:
     if labels.label_names:
         rows = {0: "background", **labels.label_names}
         given.setdefault("features", pd.DataFrame({"index": list(rows), "name": list(rows.values())}))
-    return placement.to_layer_array(labels.data), {**placement.layer_arguments, **given}, "labels"
+    return placement.to_layer_array(_compact(labels.data)), {**placement.layer_arguments, **given}, "labels"
+
+
+def _compact(labels: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:
+    """Give labels two bytes each if they fit: for wider ones napari compiles code in the GUI thread, half a second at a time."""
+    fits = not labels.size or (labels.min() >= 0 and labels.max() <= np.iinfo(np.uint16).max)
+    return labels.astype(np.uint16) if fits else labels
 
 
 def points_layer(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from . import compat
+from .turns import Turns
 
 _DIRECTIONS = {0: ("S", "I"), 1: ("A", "P"), 2: ("R", "L")}
+_written: set[str] = set()
+"""Characters that were drawn already: napari paints each new one at great size first, which takes some 10 ms."""
+
 _PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
 
 
@@ -17,6 +22,7 @@ class OrientationText:
         self._viewer = viewer
         self._following = False
         self._mine = ""
+        self._turns = Turns()
 
     def start(self) -> None:
         """Write, and follow the viewer's axes."""
@@ -33,6 +39,7 @@ class OrientationText:
         if not self._following:
             return
         self._following = False
+        self._turns.stop()
         dims = self._viewer.dims
         for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
             event.disconnect(self._write)
@@ -43,10 +50,23 @@ class OrientationText:
             return
         dims = self._viewer.dims
         in_plane = dims.ndisplay == 2 and dims.ndim >= 3
-        self._mine = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
-        overlay.text = self._mine
+        text = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
         overlay.position = "top_left"
-        overlay.visible = bool(self._mine)
+        overlay.visible = bool(text)
+        self._turns.run(self._type(overlay, text))
+
+    def _type(self, overlay: Any, text: str) -> Iterator[None]:
+        """Write a text, so that no turn of the event loop has more than one new character to paint."""
+        for length, character in enumerate(text, 1):
+            if character not in _written:
+                _written.add(character)
+                self._put(overlay, text[:length])
+                yield
+        self._put(overlay, text)
+
+    def _put(self, overlay: Any, text: str) -> None:
+        self._mine = text
+        overlay.text = text
 
 
 def plane_text(order: tuple[int, ...]) -> str:

@@ -147,7 +147,8 @@ def grid_lines(field: DrawnField, view: View, spacing_mm: float, limit: int = AR
     full = np.empty((*index.shape[:2], 3))
     full[..., plane] = index
     full[..., view.axis] = view.index
-    vectors_mm = np.take(field.displacement_mm, view.index, axis=view.axis).astype(np.float64)
+    # Not np.take, which would first copy the whole field of a turned image.
+    vectors_mm = field.displacement_mm[(slice(None),) * view.axis + (view.index,)].astype(np.float64)
     moved = full + field.placement.to_layer_vectors(vectors_mm.reshape(-1, 3)).reshape(full.shape)
     moved[..., view.axis] = view.index
     moved = np.clip(moved, 0, np.array(field.shape) - 1)

@@ -21,7 +21,7 @@ from ..errors import DeformregError, InputError
 from ..result import Control, Step
 from ..settings import Settings
 from ..workflow import InputPaths, Inputs, Outcome
-from . import layers
+from . import garbage, layers
 from .adding import LayerAdder, warm_up
 from .input_rows import InputRow, dropped_files
 from .layers import LayerTuple
@@ -61,6 +61,8 @@ class RegisterDock(QTabWidget):
         self._viewer: Any = viewer
         self._docked = False
         self._alive = True
+        self._garbage = garbage.Hold()
+        self.destroyed.connect(self._garbage.release)
         self._used: dict[str, Any] = {}
         self._waiting: list[tuple[InputRow, Path]] = []
         self.start_registration: Callable[[Inputs, Settings], Steps] = partial(in_process, registering)
@@ -70,6 +72,7 @@ class RegisterDock(QTabWidget):
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_opened)
         self.result = ResultPanel(viewer)
+        self.tidier = garbage.Tidier(lambda: self.busy, self)
         self.addTab(self.page, "Register")
         self.addTab(self.result, "Result")
         self.setAcceptDrops(True)
@@ -101,18 +104,23 @@ class RegisterDock(QTabWidget):
         self._waiting.append((self.page.rows[role], Path(path)))
         self._load_next()
 
-    def open_result(self, folder: str | Path) -> None:
-        """Show a result folder of an earlier run; its settings are loaded too."""
+    def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
+        """Show a result folder of an earlier run; its settings are loaded too. Its inputs are where it notes them, or at `paths`."""
         if self.reading or self.runner.busy:
             self.page.tell("Something else is being read or registered; open the result when that is done.", problem=True)
             return
         self.page.tell(f"Opening {folder} …")
-        self.loader.start(lambda: _opening(Path(folder)))
+        self.loader.start(lambda: _opening(Path(folder), paths))
 
     @property
     def reading(self) -> bool:
         """Whether files are still being opened."""
         return bool(self._waiting) or self.loader.busy or self.adder.busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way, be it reading, registering, adding layers or saving."""
+        return self.reading or self.runner.busy or self.result.busy or self.result.writer.busy
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
@@ -124,6 +132,8 @@ class RegisterDock(QTabWidget):
         self.loader.drop()
         self.adder.stop()
         self.result.shut_down()
+        self.tidier.stop()
+        self._garbage.release()
         events = self._viewer.layers.events
         for event, action in (
             (events.inserted, self._on_inserted),
@@ -283,6 +293,7 @@ class RegisterDock(QTabWidget):
     def _on_removed(self, event: Any) -> None:
         event.value.events.name.disconnect(self._offer_layers)
         self._offer_layers()
+        self.tidier.ask()
         if self.runner.busy and any(event.value == used for used in self._used.values()):
             self.cancel()
             self.page.tell(f"Canceled: the layer '{event.value.name}' was removed.")
@@ -321,9 +332,9 @@ def _loading(path: Path, kind: str) -> Generator[Step, Any, tuple[str, LayerTupl
     return "layer", read_layer(path, kind)
 
 
-def _opening(folder: Path) -> Generator[Step, Any, tuple[str, Any]]:
+def _opening(folder: Path, paths: InputPaths | None) -> Generator[Step, Any, tuple[str, Any]]:
     warm_up()
-    found, picture, settings = yield from in_process(opening, folder)
+    found, picture, settings = yield from in_process(opening, folder, paths)
     return "result", (found, picture, result_layers(picture), settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .pictures import ResultPicture
 from .process import in_process
 from .scrolling import scrolled
 from .summary import SummaryView
+from .turns import Turns
 from .work import writing
 from .worker import Runner
 
@@ -50,6 +52,7 @@ class ResultPanel(QWidget):
         self.controls = DisplayControls()
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_added)
+        self._turns = Turns(self)
         self.writer = Runner(self)
         self.writer.succeeded.connect(self._on_written)
         self.writer.failed.connect(self._on_write_failed)
@@ -62,6 +65,11 @@ class ResultPanel(QWidget):
         self._lay_out()
         self._update_buttons()
         viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether layers of a result are still to come."""
+        return self._turns.busy or self.adder.busy
 
     def show_outcome(
         self, outcome: Outcome, picture: ResultPicture, entries: list[LayerTuple], fixed_layer: Any | None, paths: InputPaths | None
@@ -105,6 +113,7 @@ class ResultPanel(QWidget):
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more."""
+        self._turns.stop()
         self.adder.stop()
         self.writer.drop()
         self._release_overlays()
@@ -113,6 +122,7 @@ class ResultPanel(QWidget):
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
 
     def _begin(self, picture: ResultPicture, entries: list[LayerTuple], fixed_layer: Any | None) -> None:
+        self._turns.stop()
         self.adder.stop()
         self._release_overlays()
         self.controls.release()
@@ -121,34 +131,47 @@ class ResultPanel(QWidget):
         reused = fixed_layer is not None and layers.is_drawn_as(fixed_layer, placement)
         self._fixed_layer = fixed_layer if reused else None
         wanted = [entry for entry in entries if not (reused and entry[1]["name"] == parts.FIXED)]
-        for layer in self._viewer.layers:
-            if layer != self._fixed_layer:
-                layer.visible = False
-        self.summary.show_report(picture.report, picture.notices)
         self.message.setText("")
         self._update_buttons()
         self.orient()
-        self.adder.add(parts.numbered(wanted, [layer.name for layer in self._viewer.layers]))
+        named = parts.numbered(wanted, [layer.name for layer in self._viewer.layers])
+        self._turns.run(self._clear_view(picture), lambda: self.adder.add(named))
+
+    def _clear_view(self, picture: ResultPicture) -> Iterator[None]:
+        for layer in list(self._viewer.layers):
+            if layer != self._fixed_layer and layer.visible:
+                layer.visible = False
+                yield
+        self.summary.show_report(picture.report, picture.notices)
 
     def _on_added(self, added: list[Any]) -> None:
-        if self._picture is None:
-            return
+        if self._picture is not None:
+            self._turns.run(self._take_control(added, self._picture), self.shown.emit)
+
+    def _take_control(self, added: list[Any], picture: ResultPicture) -> Iterator[None]:
         found = {str(parts.part_of(layer)): layer for layer in added}
-        self._reuse_fixed(found, self._picture.window is not None)
-        field = DrawnField.of(self._picture.displacement)
+        self._reuse_fixed(found, picture.window is not None)
+        yield
+        if parts.MOVED_LABELS in found:
+            # As outlines over the filled fixed structures; napari takes this only of a layer that is there.
+            found[parts.MOVED_LABELS].contour = 1
+            yield
+        self._bind({part: layer for part, layer in found.items() if layer in self._viewer.layers}, picture)
+        yield
+        if parts.MOVED in found and found[parts.MOVED] in self._viewer.layers:
+            self._viewer.layers.selection.active = found[parts.MOVED]
+            yield
+        show_plane(self._viewer, Placement(picture.displacement.grid))
+        yield
+        compat.scale_bar(self._viewer).visible = True
+
+    def _bind(self, found: dict[str, Any], picture: ResultPicture) -> None:
+        field = DrawnField.of(picture.displacement)
         self._overlays = FieldOverlays(self._viewer, field, found.get(parts.QUIVER), found.get(parts.DEFORMED_GRID), self)
         self._overlays.drawn.connect(self.controls.note_arrows)
         self.controls.bind(found, field.longest_mm(), self._overlays.spacing_mm)
         self.controls.spacing_chosen.connect(self._overlays.set_spacing)
         self.controls.slab_chosen.connect(self._overlays.set_slab)
-        if parts.MOVED_LABELS in found:
-            # As outlines over the filled fixed structures; napari takes this only of a layer that is there.
-            found[parts.MOVED_LABELS].contour = 1
-        if parts.MOVED in found:
-            self._viewer.layers.selection.active = found[parts.MOVED]
-        show_plane(self._viewer, field.placement)
-        compat.scale_bar(self._viewer).visible = True
-        self.shown.emit()
 
     def _reuse_fixed(self, found: dict[str, Any], one_scale: bool) -> None:
         """Take the user's own fixed layer as the result's, if it is still there; images on one scale are shown in its window."""

@@ -153,7 +153,6 @@ class Runner(QObject):
         self._patience.stop()
         worker, self._worker, self._wishes = self._worker, None, None
         if worker is not None:
-            garbage.bring_back()
             worker.yielded.disconnect(self._on_step)
             worker.returned.disconnect(self._on_end)
             worker.aborted.disconnect(self._on_abort)

@@ -211,3 +211,16 @@ def test_is_drawn_as(grid):
 def test_contrast_limits_of_a_flat_image_are_not_empty():
     low, high = layers.contrast_limits(np.full((4, 4, 4), 3.0))
     assert low < 3.0 < high
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(1, np.uint16), (65535, np.uint16), (65536, np.int64)])
+def test_labels_are_drawn_with_two_bytes_where_they_fit(largest, dtype):
+    """Wider labels make napari compile code in the GUI thread."""
+    data, _, _ = layers.labels_layer(LabelMap(np.array([[[0, largest]]]), Grid((1, 1, 2), np.eye(4))))
+    assert data.max() == largest
+    assert data.dtype.itemsize == 2 if dtype is np.uint16 else data.dtype.itemsize > 2
+
+
+def test_negative_labels_keep_their_values():
+    data, _, _ = layers.labels_layer(LabelMap(np.array([[[-1, 3]]]), Grid((1, 1, 2), np.eye(4))))
+    assert data.min() == -1

@@ -150,8 +150,10 @@ def test_the_panel_steers_the_layers(shown, qtbot):
     assert not found[parts.MOVED].visible
     controls.before.setChecked(False)
     controls.colors.setChecked(True)
+    qtbot.waitUntil(lambda: found[parts.MOVED].blending == "additive", timeout=2000)
     assert found[parts.FIXED].colormap.name == "green"
     controls.colors.setChecked(False)
+    qtbot.waitUntil(lambda: found[parts.MOVED].colormap.name == "gray", timeout=2000)
     assert found[parts.FIXED].colormap.name == "gray"
     controls.toggles[parts.JACOBIAN].setChecked(True)
     assert found[parts.JACOBIAN].visible
@@ -225,14 +227,15 @@ def test_saving_writes_the_folder(shown, qtbot, tmp_path):
 
 
 @pytest.mark.window
-def test_right_is_on_the_left(shown):
+def test_right_is_on_the_left(shown, qtbot):
     viewer, _panel, _found = shown
     assert tuple(str(way) for way in viewer.scene.camera.orientation) == ("away", "up", "left")
-    assert "R ◂ ▸ L" in viewer.canvas.overlays.text.text
+    text = viewer.canvas.overlays.text
+    qtbot.waitUntil(lambda: "R ◂ ▸ L   A ▴ ▾ P" in text.text, timeout=3000)
     viewer.dims.order = (2, 0, 1)
-    assert viewer.canvas.overlays.text.text.startswith("sagittal")
+    qtbot.waitUntil(lambda: text.text == "sagittal   A ◂ ▸ P   S ▴ ▾ I", timeout=3000)
     viewer.dims.ndisplay = 3
-    assert viewer.canvas.overlays.text.text == ""
+    qtbot.waitUntil(lambda: text.text == "", timeout=3000)
 
 
 @pytest.mark.window

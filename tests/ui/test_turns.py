@@ -1,0 +1,98 @@
+"""Work in turns of the event loop, and collections that stay short meanwhile."""
+
+import gc
+import weakref
+
+import pytest
+
+from napari_deformreg.ui import garbage
+from napari_deformreg.ui.turns import Turns
+
+pytestmark = pytest.mark.window
+
+
+def test_one_piece_per_turn_in_order(qtbot):
+    turns, done = Turns(), []
+
+    def pieces():
+        for n in range(3):
+            done.append(n)
+            yield
+
+    turns.run(pieces(), lambda: done.append("end"))
+    assert done == []
+    assert turns.busy
+    qtbot.waitUntil(lambda: not turns.busy, timeout=2000)
+    assert done == [0, 1, 2, "end"]
+
+
+def test_other_work_takes_the_place_of_what_is_left(qtbot):
+    turns, done = Turns(), []
+
+    def pieces(name, count):
+        for _ in range(count):
+            done.append(name)
+            yield
+
+    turns.run(pieces("old", 1000), lambda: done.append("old end"))
+    qtbot.waitUntil(lambda: "old" in done, timeout=2000)
+    turns.run(pieces("new", 2))
+    qtbot.waitUntil(lambda: not turns.busy, timeout=2000)
+    assert done[-2:] == ["new", "new"]
+    assert "old end" not in done
+
+
+def test_nothing_follows_a_stop(qtbot):
+    turns, done = Turns(), []
+    turns.run((done.append(n) for n in range(100)), lambda: done.append("end"))
+    turns.stop()
+    qtbot.wait(50)
+    assert done == []
+
+
+def test_a_failed_piece_is_raised_and_ends_the_work(qtbot):
+    turns, done = Turns(), []
+
+    def pieces():
+        yield
+        raise ValueError("broken piece")
+
+    with qtbot.captureExceptions() as raised:
+        turns.run(pieces(), lambda: done.append("end"))
+        qtbot.waitUntil(lambda: not turns.busy, timeout=2000)
+    assert done == ["end"]
+    assert [str(error) for _, error, _ in raised] == ["broken piece"]
+
+
+class Ring:
+    """Garbage that only a collection finds."""
+
+    def __init__(self):
+        self.me = self
+
+
+def test_what_was_set_aside_is_collected_by_tidying(qapp):
+    hold = garbage.Hold()
+    ring = Ring()
+    seen = weakref.ref(ring)
+    garbage.set_aside()
+    del ring
+    gc.collect()
+    assert seen() is not None, "set aside: a collection does not look at it"
+    garbage.tidy()
+    assert seen() is None
+    hold.release()
+
+
+def test_tidying_waits_until_nothing_is_under_way(qtbot, monkeypatch):
+    monkeypatch.setattr(garbage, "REST_MS", 20)
+    tidied, busy = [], [True]
+    monkeypatch.setattr(garbage, "tidy", lambda: tidied.append(1))
+    tidier = garbage.Tidier(lambda: busy[0])
+    tidier.ask()
+    qtbot.wait(150)
+    assert tidied == []
+    busy[0] = False
+    qtbot.waitUntil(lambda: tidied == [1], timeout=2000)
+    qtbot.wait(100)
+    assert tidied == [1]
