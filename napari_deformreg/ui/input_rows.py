@@ -47,7 +47,7 @@ class InputRow(QWidget):
         self.combo.addItem(NOTHING)
         self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
         label = QLabel(title)
-        label.setMinimumWidth(112)
+        label.setMinimumWidth(label.fontMetrics().horizontalAdvance("Moving landmarks") + 6)
         button = QToolButton()
         button.setText("…")
         button.setToolTip(f"Open a file as {title.lower()}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from napari.utils.colormaps import CyclicLabelColormap
 
 from ..space import LabelMap, Landmarks, Volume
@@ -27,6 +28,9 @@ GRID_COLOR = "#c5e1a5"
 
 POINT_SIZE = 0.025
 """Diameter of a landmark as a part of the longest side."""
+
+TEXT_ROOM = 0.07
+"""Between two landmarks with a text, as a part of the longest side: about a text's width where the whole image is seen."""
 
 TEXT_OFFSET = (-0.9, -0.9, 0.0)
 """Of a landmark's text from its point, in diameters along z, y, x: below it, on each plane."""
@@ -163,14 +167,28 @@ def _moved_points(moved: MovedPoints | None, placement: Placement) -> LayerTuple
         return None
     entry = _points(moved.landmarks, MOVED_LANDMARKS, placement, MOVED_COLOR, dict(moved.features))
     if entry is not None and "tre_after_mm" in moved.features:
+        extent = placement.spacing * np.array(placement.canonical.shape)
+        errors = np.asarray(moved.features["tre_after_mm"], dtype=np.float64)
+        entry[1]["features"]["shown_error"] = error_texts(moved.landmarks.points, errors, float(TEXT_ROOM * extent.max()))
         entry[1]["text"] = {
-            "string": "{tre_after_mm:.1f} mm",
+            "string": "{shown_error}",
             "size": 10,
             "color": MOVED_COLOR,
             "anchor": "center",
             "translation": TEXT_OFFSET,
         }
     return entry
+
+
+def error_texts(points: Float[np.ndarray, "n 3"], errors_mm: Float[np.ndarray, "n"], room_mm: float) -> list[str]:
+    """Write each point's error, but of several within `room_mm` the largest alone: texts on top of each other cannot be read."""
+    texts = [""] * len(points)
+    written: list[int] = []
+    for n in np.argsort(-np.nan_to_num(errors_mm), kind="stable"):
+        if np.isfinite(errors_mm[n]) and all(np.linalg.norm(points[n] - points[other]) > room_mm for other in written):
+            written.append(int(n))
+            texts[n] = f"{errors_mm[n]:.1f} mm"
+    return texts
 
 
 def _points(

@@ -44,7 +44,7 @@ def choose(dock, viewer, roles=ROLES):
         dock.page.rows[role].setValue(viewer.layers[role.replace("_", " ")])
 
 
-def wait_until_shown(dock, qtbot, timeout=60_000):
+def wait_until_shown(dock, qtbot, timeout=240_000):
     with qtbot.waitSignal(dock.result.shown, timeout=timeout):
         pass
 

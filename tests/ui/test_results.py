@@ -53,6 +53,13 @@ def test_moved_landmarks_are_where_newton_put_them(picture, outcome):
     np.testing.assert_allclose(layer.features["tre_after_mm"], [errors[name] for name in layer.features["name"]])
 
 
+def test_of_close_landmarks_the_worst_error_is_written():
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [30, 0, 0], [31, 0, 0], [60, 0, 0]])
+    errors = np.array([1.0, 2.0, 4.0, 3.0, np.nan])
+    assert parts.error_texts(points, errors, 5.0) == ["", "2.0 mm", "4.0 mm", "", ""]
+    assert parts.error_texts(points, errors, 0.5) == ["1.0 mm", "2.0 mm", "4.0 mm", "3.0 mm", ""]
+
+
 def test_folds_are_drawn_below_the_range_of_determinants(picture):
     """What only the digital test finds must not look like tissue."""
     folds = np.zeros(picture.folds.grid.shape, np.int32)
