@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""What a start is worth: no start, the training-free one, a network's, both; each alone, with a short and with the full refinement.
+
+    starts_table.py --referee REFEREE.py --out FOLDER [--model MODEL] CASE_DIR [CASE_DIR ...]
+
+Case folders and the referee are as in `run_cases.py`; MODEL is a bundled network or a file, and without one only the first two starts are
+tried. "Alone" is the chosen start without a single step of refinement; "short" has half the steps and half the CPU's budget of voxel-steps.
+Every start is compared with none by the pair's own similarity, as in any run, so a start that did not pay shows the figures of none.
+
+FOLDER gets one result folder a run, `starts.json` and `starts.md` (written after every run, so that a stopped benchmark loses nothing; runs
+that are there are not repeated).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from run_cases import DEFORMREG, find, load_referee, motion_mm, preset_of, registration_seconds
+
+from napari_deformreg.settings import Settings
+
+STARTS: dict[str, dict[str, Any]] = {
+    "none": {"search": {"mode": "off"}, "model": "none"},
+    "training-free": {"model": "none"},
+    "network": {"search": {"mode": "off"}},
+    "both": {},
+}
+"""What each kind of start changes in the settings; those that do not say otherwise use the network."""
+
+REFINEMENTS = {"alone": 0.0, "short": 0.5, "full": 1.0}
+"""Part of the preset's steps."""
+
+FIGURES = (("dice_mean", "Dice", ".3f"), ("tre_mm_liver", "TRE liver mm", ".2f"), ("tre_mm_mean", "TRE mm", ".2f"))
+"""The first that a case has is its figure."""
+
+
+def settings_for(preset: str, start: str, part: float, model: str | None, device: str) -> Settings:
+    """Return a run's settings."""
+    settings = Settings.from_preset(preset).changed(device=device, model=model or "none").changed(**STARTS[start])
+    if part == 1.0:
+        return settings
+    steps = tuple(round(part * count) for count in settings.refine.steps)
+    budget = settings.refine.cpu_budget_mvox * max(part, 0.01)
+    return settings.changed(refine={"steps": steps, "cpu_budget_mvox": budget})
+
+
+def register(case: Path, out: Path, settings: Settings) -> str | None:
+    """Run one case; returns what went wrong, if anything did."""
+    shutil.rmtree(out, ignore_errors=True)
+    told = out.with_suffix(".json")
+    told.write_text(settings.to_json(), encoding="utf-8")
+    images = [str(find(case, "fixed")), str(find(case, "moving"))]
+    command = [DEFORMREG, "register", *images, "--out", str(out), "--settings", str(told), "--quiet"]
+    if find(case, "fixed_mask") and find(case, "moving_mask"):
+        command += ["--fixed-mask", str(find(case, "fixed_mask")), "--moving-mask", str(find(case, "moving_mask"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stderr or done.stdout).strip()[-500:] if done.returncode else None
+
+
+def scored(case: Path, out: Path, score: Any) -> dict[str, Any]:
+    """Return the referee's figures of one run, its seconds, and which start it took."""
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    transform = str(out / "fixed_to_moving.h5")
+    row = {"figures": score(str(case), transform), "seconds": registration_seconds(report), "stages": report["provenance"]["seconds"]}
+    spec = json.loads((case / "case.json").read_text(encoding="utf-8")) if (case / "case.json").exists() else {}
+    if spec.get("truth") == "identity":
+        row["figures"]["moved_mm_median"] = motion_mm(case, Path(transform))
+    return row | {"start": report["provenance"]["start"], "device": report["provenance"]["device"]}
+
+
+def _figure(row: dict[str, Any], key: str, form: str) -> str:
+    if "failed" in row:
+        return "failed"
+    folds = row["figures"].get("fold_digital_pct")
+    marked = f" ({folds:.2g} % folds)" if folds else ""
+    return f"{row['figures'][key]:{form}}{marked}, {row['seconds']:.0f} s"
+
+
+def _chosen(runs: dict[str, dict[str, Any]]) -> str:
+    """Tell which start the runs took; all of one kind decide alike, as they compare the same things."""
+    choices = {run["start"]["chosen"] for run in runs.values() if run.get("start")}
+    return ", ".join(sorted(choices)) or "–"
+
+
+def markdown(table: dict[str, dict[str, Any]]) -> str:
+    """Return the table: one row a case and start."""
+    head = ["case", "figure", "before", "start", "chosen", *REFINEMENTS]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, entry in table.items():
+        known = [*FIGURES, ("moved_mm_median", "motion mm", ".2f")]
+        first = next((run["figures"] for runs in entry["runs"].values() for run in runs.values() if "figures" in run), {})
+        key, title, form = next((figure for figure in known if figure[0] in first), known[-1])
+        before = entry["before"].get(key)
+        for start, runs in entry["runs"].items():
+            cells = [_figure(runs[part], key, form) if part in runs else "" for part in REFINEMENTS]
+            told = "" if before is None else f"{before:{form}}"
+            lines.append("| " + " | ".join([name, title, told, start, _chosen(runs), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run the cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="+", type=Path)
+    parser.add_argument("--referee", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--refinements", nargs="+", choices=list(REFINEMENTS), default=list(REFINEMENTS))
+    words = parser.parse_args()
+    score = load_referee(words.referee)
+    words.out.mkdir(parents=True, exist_ok=True)
+    kept = words.out / "starts.json"
+    table: dict[str, dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    starts = list(STARTS) if words.model else ["none", "training-free"]
+    for case in words.cases:
+        entry = table.setdefault(case.name, {"before": score(str(case), "identity"), "runs": {}})
+        for start in starts:
+            runs = entry["runs"].setdefault(start, {})
+            for name in words.refinements:
+                if name in runs:
+                    continue
+                out = words.out / f"{case.name}-{start}-{name}"
+                failed = register(case, out, settings_for(preset_of(case), start, REFINEMENTS[name], words.model, words.device))
+                runs[name] = {"failed": failed} if failed else scored(case, out, score)
+                kept.write_text(json.dumps(table, indent=1), encoding="utf-8")
+                (words.out / "starts.md").write_text(markdown(table), encoding="utf-8")
+        print("\n".join(line for line in markdown(table).splitlines() if line.startswith(f"| {case.name} |")), flush=True)
+
+
+if __name__ == "__main__":
+    main()
