@@ -14,7 +14,9 @@ from jaxtyping import Float
 from .settings import Settings
 from .space import AffineTransform, DisplacementField, Grid, InversePoints, Landmarks, TransformChain, invert_points
 
-StageName = Literal["read", "prepare", "affine", "search", "refine", "folds", "inverse", "evaluate", "write", "train", "validate"]
+StageName = Literal[
+    "read", "prepare", "affine", "search", "predict", "refine", "folds", "inverse", "evaluate", "write", "train", "validate"
+]  # fmt: skip
 
 
 class Control(Enum):
@@ -71,6 +73,31 @@ class Status(Enum):
 
 
 @dataclass(frozen=True)
+class StartChoice:
+    """Which start the refinement took, and what each was worth.
+
+    Attributes
+    ----------
+    chosen : str
+        One of the names in `losses`.
+    losses : mapping of str to float
+        The loss at each start on one coarse lattice, lower is better; `none` is the affine alone.
+    model_sha256 : str
+        Of the network's file; empty without a network.
+    """
+
+    chosen: str
+    losses: Mapping[str, float]
+    model_sha256: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        others = " and ".join(f"{name} ({loss:.3f})" for name, loss in self.losses.items() if name != self.chosen)
+        return f"start: {self.chosen} ({self.losses[self.chosen]:.3f})" + (f" against {others}" if others else "")
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a result came from, enough to trace and repeat it."""
 
@@ -80,6 +107,8 @@ class Provenance:
     notices: tuple[str, ...] = ()
     """What the user should know: fallbacks, resampling, clipped intensities."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    start: StartChoice | None = None
+    """Where the refinement started; None where it had no choice."""
 
 
 @dataclass(frozen=True, eq=False)

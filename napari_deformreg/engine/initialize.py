@@ -198,6 +198,15 @@ def _has_folds(velocity: Tensor) -> bool:
     return bool(digital_fold_mask(to_array(integrate(velocity)), 0.05).any())
 
 
+def unfolded(velocity: Float[Tensor, "1 3 i j k"]) -> Tensor | None:
+    """Return a velocity as smooth as it must be not to fold on its lattice, or None if no smoothing helps."""
+    for sigma in SMOOTHINGS_VOX:
+        smoothed = smooth(velocity, (sigma, sigma, sigma))
+        if not _has_folds(smoothed):
+            return smoothed
+    return None
+
+
 def _roughness(velocity: Tensor, grid: Grid) -> float:
     """Return the mean squared norm of the gradient of the displacement exp(v), mm per mm."""
     spacing = torch.tensor(grid.spacing, dtype=velocity.dtype, device=velocity.device).view(1, 3, 1, 1, 1)

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from ..errors import OutOfMemoryError
-from ..result import Control, Provenance, RegistrationResult, StageName, Status, Step
+from ..result import Control, Provenance, RegistrationResult, StageName, StartChoice, Status, Step
 from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, Grid, LabelMap, LandmarkPairs, Volume
 from ..space.orientation import axis_codes, reorient
 from .affine import align_steps
 from .folding import invert_field, repair
 from .initialize import coarse_search_steps
+from .model_start import SEARCHED, Start, choose_start, is_used_up, judge_grid, network_start, settled_model, ways_in
+from .models.weights import TrainedModel
 from .optimize import LevelOptimizer, Term
 from .own_world import Worlds
 from .prepare import canonical_labels, canonical_volume, level_pair, scaled
@@ -40,7 +42,8 @@ REACH_FRACTION = 0.15
 SHARES: dict[StageName, tuple[float, float]] = {
     "prepare": (0.0, 0.02),
     "affine": (0.02, 0.12),
-    "search": (0.12, 0.2),
+    "search": (0.12, 0.18),
+    "predict": (0.18, 0.2),
     "refine": (0.2, 0.9),
     "folds": (0.9, 0.96),
     "inverse": (0.96, 1.0),
@@ -66,6 +69,8 @@ class Run:
 
     settings: Settings
     device: torch.device
+    model: TrainedModel | None = None
+    start: StartChoice | None = None
     started: float = field(default_factory=time.perf_counter)
     history: list[Step] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -181,13 +186,15 @@ def _run(
     device: torch.device, notices: tuple[str, ...], fixed: Volume, moving: Volume, settings: Settings, fixed_mask: LabelMap | None,
     moving_mask: LabelMap | None, landmarks: LandmarkPairs | None, fixed_labels: LabelMap | None, moving_labels: LabelMap | None,
 ) -> Steps:
-    run = Run(settings, device, notices=list(notices))
+    model, remarks = settled_model(settings, fixed.grid)
+    run = Run(settings, device, model, notices=[*notices, *remarks])
     run.heed((yield run.placed(Step("prepare", message="Preparing the images"), 0.0)))
     with run.timed("prepare"):
         case = _case(device, fixed, moving, settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)
-    velocity = yield from _search(case, affine, run)
-    velocity, status = yield from _refine(case, affine, velocity, run)
+    starts = [*(yield from _search(case, affine, run)), *(yield from _predict(case, affine, run))]
+    start = _chosen_start(case, affine, starts, run)
+    velocity, status = yield from _refine(case, affine, start, run)
     return (yield from _export(fixed, case, affine, velocity, status, run))
 
 
@@ -224,11 +231,11 @@ def _align(case: Case, run: Run) -> Generator[Step, Control | None, AffineTransf
             run.heed((yield run.placed(step, part)))
 
 
-def _search(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Control | None, Tensor | None]:
-    """Run the coarse search; its velocity (on its own lattice) or None."""
+def _search(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Control | None, list[Start]]:
+    """Run the coarse search, if it is wanted."""
     settings = run.settings
     if settings.search.mode == "off" or settings.search.reach_mm <= 0 or settings.refine.mode == "off" or run.finish_now:
-        return None
+        return []
     with run.timed("search"):
         spacing = float(case.fixed.grid.spacing.min())
         grid = level_grid(case.fixed.grid, spacing)
@@ -242,9 +249,32 @@ def _search(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Co
             try:
                 step = next(steps)
             except StopIteration as end:
-                velocity: Tensor = end.value
-                return velocity
+                return [Start(SEARCHED, end.value)]
             run.heed((yield run.placed(step, (step.level + step.index / max(step.count, 1)) / max(step.levels, 1))))
+
+
+def _predict(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Control | None, list[Start]]:
+    """Let the network predict, if there is one."""
+    if run.model is None or run.finish_now:
+        return []
+    run.heed((yield run.placed(Step("predict", message=f"Asking the network {run.model.name}"), 0.0)))
+    with run.timed("predict"):
+        start, notices = network_start(run.model, case.fixed, case.moving, affine)
+    run.notices.extend(notices)
+    return [] if start is None else [start]
+
+
+def _chosen_start(case: Case, affine: AffineTransform, starts: list[Start], run: Run) -> Start | None:
+    """Choose what the refinement begins from, and note why."""
+    if not starts:
+        return None
+    with run.timed("predict" if run.model else "search"):
+        grid = judge_grid(case.fixed.grid)
+        nothing = zero_field(grid, run.device)
+        judge = _level_optimizer(case, affine, Level(grid, 0), nothing, run)
+        sha256 = run.model.sha256 if run.model else ""
+        start, run.start = choose_start(starts, nothing, lambda velocity: judge.evaluate(velocity)[0], sha256)
+    return start
 
 
 @dataclass(frozen=True)
@@ -278,11 +308,11 @@ def plan_levels(fixed: Grid, settings: Settings, device: torch.device) -> list[L
     return levels
 
 
-def _refine(case: Case, affine: AffineTransform, start: Tensor | None, run: Run) -> Generator[Step, Control | None, tuple[Tensor, Status]]:
+def _refine(case: Case, affine: AffineTransform, start: Start | None, run: Run) -> Generator[Step, Control | None, tuple[Tensor, Status]]:
     """Refine over the levels; the velocity on the last level's lattice, and how it ended."""
     levels = plan_levels(case.fixed.grid, run.settings, run.device) if run.settings.refine.mode == "on" else []
     if not levels:
-        return zero_field(level_grid(case.fixed.grid, float(case.fixed.grid.spacing.max()) * 8), run.device), Status.CONVERGED
+        return _unrefined(case, start, run)
     work = np.concatenate([[0.0], np.cumsum([level.work for level in levels])])
     velocity: Tensor | None = None
     status = Status.STEPS_USED_UP
@@ -291,8 +321,7 @@ def _refine(case: Case, affine: AffineTransform, start: Tensor | None, run: Run)
             base = zero_field(level.grid, run.device) if velocity is None else resize_field(velocity, level.grid.shape)
             try:
                 optimizer = _level_optimizer(case, affine, level, base, run)
-                if velocity is None and start is not None:
-                    _try_start(optimizer, resize_field(start, level.grid.shape))
+                start = _taken_up(optimizer, start, velocity, level)
                 last = number == len(levels) - 1
                 yield from _level_steps(optimizer, level, number, levels, work, last, run)
                 velocity = optimizer.finish()
@@ -311,6 +340,13 @@ def _refine(case: Case, affine: AffineTransform, start: Tensor | None, run: Run)
     return velocity, status
 
 
+def _unrefined(case: Case, start: Start | None, run: Run) -> tuple[Tensor, Status]:
+    """Give what there is without any steps: the start, or nothing."""
+    if start is not None:
+        return start.velocity, Status.STEPS_USED_UP
+    return zero_field(level_grid(case.fixed.grid, float(case.fixed.grid.spacing.max()) * 8), run.device), Status.CONVERGED
+
+
 def _level_optimizer(case: Case, affine: AffineTransform, level: Level, velocity: Tensor, run: Run) -> LevelOptimizer:
     with guarded():
         pair = level_pair(case.fixed, case.moving, level.grid, affine)
@@ -324,10 +360,16 @@ def _level_optimizer(case: Case, affine: AffineTransform, level: Level, velocity
         return LevelOptimizer(pair, velocity, run.settings, terms)
 
 
-def _try_start(optimizer: LevelOptimizer, start: Tensor) -> None:
-    """Begin from the searched velocity where the data term itself says that it is better than nothing."""
-    if optimizer.evaluate(start)[0] < optimizer.evaluate(optimizer.velocity)[0]:
-        optimizer.velocity = start
+def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | None, level: Level) -> Start | None:
+    """Begin a level from what the chosen start offers it, where the loss says that this is better; returns what finer levels may use.
+
+    A coarse level can misjudge a start that is right in detail, so every level up to the start's own resolution is asked.
+    """
+    if start is None:
+        return None
+    offered = [optimizer.velocity, *ways_in(start, before, level.grid.shape)]
+    optimizer.velocity = min(offered, key=lambda velocity: optimizer.evaluate(velocity)[0])
+    return None if is_used_up(start, level.grid.shape) else start
 
 
 def _gains_enough(optimizer: LevelOptimizer, run: Run) -> bool:
@@ -392,7 +434,7 @@ def _export(
         status=Status.FOLDS_LEFT if left else status, history=tuple(run.history), settings=run.settings,
         provenance=Provenance(
             version=version("napari-deformreg"), device=describe_device(run.device), seconds=dict(run.seconds), notices=tuple(run.notices),
-            libraries={name: version(name) for name in ("torch", "numpy", "numba")},
+            libraries={name: version(name) for name in ("torch", "numpy", "numba")}, start=run.start,
         ),
     )
 

@@ -340,6 +340,7 @@ def _provenance(fixed: Volume, moving: Volume, result: RegistrationResult, foreg
         "seconds": dict(origin.seconds),
         "seconds_total": sum(origin.seconds.values()),
         "status": {"name": result.status.name, "advice": result.status.value},
+        "start": None if origin.start is None else {**vars(origin.start), "text": origin.start.text},
         "notices": [*origin.notices, *fixed.notices, *moving.notices],
         "libraries": dict(origin.libraries),
         "inputs": [_input(fixed, "fixed"), _input(moving, "moving")],

@@ -68,7 +68,7 @@ def report_html(report: Report, pictures: Mapping[str, bytes] | None = None) -> 
         f" · {escape(origin['software'])} {escape(origin['version'])} · {escape(origin['device'])}"
         f" · {number_text(origin['seconds_total'])} s<br>"
         f"{escape(origin['intended_use'])}</p>",
-        f'<div class="status"><b>Outcome.</b> {escape(origin["status"]["advice"])}</div>',
+        f'<div class="status"><b>Outcome.</b> {escape(origin["status"]["advice"])}{_start(origin["start"])}</div>',
         _attention(report.attention),
         _headline(report),
         _pictures(pictures or {}),
@@ -80,6 +80,13 @@ def report_html(report: Report, pictures: Mapping[str, bytes] | None = None) -> 
         f"<footer>{escape(origin['intended_use'])}</footer></main></body></html>\n",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _start(start: Mapping[str, Any] | None) -> str:
+    """Tell where the refinement started, where there was a choice."""
+    if start is None:
+        return ""
+    return f'<br><span class="small">{escape(start["text"])}; the loss at a coarse level, lower is better.</span>'
 
 
 def _attention(sentences: Sequence[str]) -> str:

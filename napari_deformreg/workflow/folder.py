@@ -21,7 +21,7 @@ from ..io import (
     write_transform,
 )
 from ..io import result_folder as names
-from ..result import Provenance, RegistrationResult, Status
+from ..result import Provenance, RegistrationResult, StartChoice, Status
 from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, LabelMap, Landmarks, TransformChain
 from .inputs import AnyPath, InputPaths, check_inputs, read_inputs
@@ -157,7 +157,12 @@ def _provenance(origin: Mapping[str, Any]) -> Provenance:
         seconds=dict(origin.get("seconds", {})),
         notices=tuple(origin.get("notices", ())),
         libraries=dict(origin.get("libraries", {})),
+        start=_start(origin.get("start")),
     )
+
+
+def _start(noted: Mapping[str, Any] | None) -> StartChoice | None:
+    return None if noted is None else StartChoice(noted["chosen"], dict(noted["losses"]), noted["model_sha256"])
 
 
 def evaluate_folder(folder: AnyPath, paths: InputPaths | None = None) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -80,11 +79,10 @@ def predict_velocity(model: TrainedModel, fixed: Placed, moving: Placed, affine:
     pair = [_as_in_training(image) for image in (at_grid(whole[0], grid), pulled(whole[1], grid, affine))]
     axes = [axis for axis in range(3) if grid.shape[axis] > 1] if model.header.dimensions == 2 else [0, 1, 2]
     shape = tuple(grid.shape[axis] for axis in axes)
-    network: Any = model.module  # torch types every attribute as a tensor or module
-    before, padded_shape = _padding(shape, network.multiple, network.offset)
+    before, padded_shape = _padding(shape, model.module.multiple, model.module.offset)
     inputs = [_padded(image.reshape(1, 1, *shape), before, padded_shape) for image in pair]
     with torch.no_grad():
-        coarse = network.to(fixed.device)(*inputs)
+        coarse = model.module.to(fixed.device)(*inputs)
     _check(coarse, model)
     padded = resize_field(coarse.float(), padded_shape)
     window = tuple(slice(first, first + n) for first, n in zip(before, shape, strict=True))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ...errors import DeformregError, FileFormatError, InputError
 from ...settings import BUNDLED_MODELS
-from . import build_model
+from . import VelocityModel, build_model
 
 METADATA_KEY = "deformreg"
 
@@ -77,8 +77,8 @@ class TrainedModel:
     ----------
     name : str
         For people: the bundled name, or the file's.
-    module : torch.nn.Module
-        Takes fixed and moving (n, 1, *spatial), gives a velocity (n, d, *coarse) in voxels of its lattice.
+    module : VelocityModel
+        The network with its weights.
     header : ModelHeader
         What its file says.
     sha256 : str
@@ -86,21 +86,21 @@ class TrainedModel:
     """
 
     name: str
-    module: nn.Module
+    module: VelocityModel
     header: ModelHeader
     sha256: str = ""
 
 
 def save_model(
-    model: nn.Module, path: str | os.PathLike[str], *, spacing_mm: float = 2.0, longest_vox: int = 96,
+    model: VelocityModel, path: str | os.PathLike[str], *, spacing_mm: float = 2.0, longest_vox: int = 96,
     notes: Mapping[str, str | int | float | None] | None = None, half: bool = False,
 ) -> str:
     """Write a model, whole or not at all; returns the file's sha256.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        With the property `architecture`.
+    model : VelocityModel
+        Any of `MODELS`.
     path : path
         A `.safetensors` file.
     spacing_mm, longest_vox, notes
@@ -113,9 +113,8 @@ def save_model(
     InputError
         If the place cannot be written to.
     """
-    described: Any = model  # torch types every attribute as a tensor or module
     header = ModelHeader(
-        architecture=dict(described.architecture), dimensions=_dimensions(model), spacing_mm=spacing_mm, longest_vox=longest_vox,
+        architecture=model.architecture, dimensions=_dimensions(model), spacing_mm=spacing_mm, longest_vox=longest_vox,
         notes=dict(notes or {}),
     )
     state = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
@@ -241,7 +240,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
     return f"expected safetensors, got something else or a damaged file ({why})"
 
 
-def _module_for(header: ModelHeader, state: Mapping[str, Tensor], path: Path) -> nn.Module:
+def _module_for(header: ModelHeader, state: Mapping[str, Tensor], path: Path) -> VelocityModel:
     """Build the network and fill it, after making sure that the two fit: a header must not make us allocate what the file does not hold."""
     with torch.device("meta"):
         plan = _built(header, path)
@@ -260,7 +259,7 @@ def _module_for(header: ModelHeader, state: Mapping[str, Tensor], path: Path) ->
     return module
 
 
-def _built(header: ModelHeader, path: Path) -> nn.Module:
+def _built(header: ModelHeader, path: Path) -> VelocityModel:
     try:
         return build_model(header.architecture)
     except (DeformregError, TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
