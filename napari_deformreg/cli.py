@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, get_args
 
 from . import __version__
 from .errors import Cancelled, DeformregError, InputError, SettingsError
-from .settings import PRESET_HELP, DeviceName, Settings
+from .settings import BUNDLED_MODELS, PRESET_HELP, DeviceName, Settings
 
 if TYPE_CHECKING:
     from .result import Control, Step
@@ -82,6 +82,10 @@ def _add_register(commands: Any) -> None:
     presets = "; ".join(f"{name}: {text}" for name, text in PRESET_HELP.items())
     which.add_argument("--preset", choices=list(PRESET_HELP), help=f"starting point of all settings (default: generic). {presets}")
     which.add_argument("--settings", metavar="FILE.json", help="such as settings.json of an earlier run; the rest comes from its preset")
+    models = "".join(f"; {name}: {text}" for name, text in BUNDLED_MODELS.items())
+    parser.add_argument(
+        "--model", metavar="MODEL", help=f"network that may give the start: auto (the preset's, if it has one), none, or a file{models}"
+    )
     _add_run_options(parser)
     parser.set_defaults(command=_register)
 
@@ -198,7 +202,14 @@ def _settings(words: argparse.Namespace) -> Settings:
     file = getattr(words, "settings", None)
     settings = Settings.from_preset(words.preset or "generic") if file is None else _settings_file(Path(file))
     given = {name: getattr(words, name) for name in ("device", "seed") if getattr(words, name) is not None}
+    if getattr(words, "model", None) is not None:
+        given["model"] = _model(words.model)
     return settings.changed(**given) if given else settings
+
+
+def _model(choice: str) -> str:
+    """Make a file's path absolute, as the settings are kept with the result."""
+    return choice if choice in ("auto", "none", *BUNDLED_MODELS) or not Path(choice).is_file() else str(Path(choice).absolute())
 
 
 def _settings_file(path: Path) -> Settings:

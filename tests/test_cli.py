@@ -21,10 +21,12 @@ from test_workflow import QUICK, write_pair
 
 from napari_deformreg import __version__, cli
 from napari_deformreg.cli import ProgressLine, main, step_text
+from napari_deformreg.engine.models import build_model
+from napari_deformreg.engine.models.weights import save_model
 from napari_deformreg.io import RESULT_FILES, read_image, read_landmarks
 from napari_deformreg.phantom import PhantomPair, small_pair
 from napari_deformreg.result import Step
-from napari_deformreg.workflow import InputPaths
+from napari_deformreg.workflow import InputPaths, read_result
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,26 @@ def test_register_prints_the_report_and_progress_goes_to_stderr(
     assert "\r" not in err, "a log is no terminal"
 
 
+def test_a_networks_file_is_used_and_told(files: InputPaths, settings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained network gives no motion worth taking; the report names it, its file's sha256, and what each start was worth."""
+    checksum = save_model(build_model({"name": "unet", "encoder": [2, 2], "decoder": [2, 2]}), tmp_path / "mine.safetensors")
+    monkeypatch.chdir(tmp_path)
+    words = ["register", files.fixed, files.moving, "--out", "out", "--settings", settings_file, "--model", "mine.safetensors", "--quiet"]
+    assert run(*words) == 0
+    start = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["provenance"]["start"]
+    assert set(start["losses"]) >= {"none", "network mine"}
+    assert start["losses"][start["chosen"]] == min(start["losses"].values())
+    assert start["model_sha256"] == checksum
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert start["text"] in page
+    assert "network mine" in start["text"]
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text(encoding="utf-8"))
+    assert settings["model"] == str(tmp_path / "mine.safetensors")
+    again = read_result(tmp_path / "out").provenance.start
+    assert again is not None
+    assert (again.text, again.model_sha256) == (start["text"], checksum)
+
+
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no command": ([], "COMMAND"),
     "unknown command": (["warp"], "invalid choice: 'warp'"),
@@ -91,6 +113,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown preset": (["register", "{fixed}", "{moving}", "--out", "{out}", "--preset", "foot"], "invalid choice: 'foot'"),
     "two settings": (["register", "{fixed}", "{moving}", "--out", "{out}", "--preset", "generic", "--settings", "x"], "not allowed with"),
     "no settings file": (["register", "{fixed}", "{moving}", "--out", "{out}", "--settings", "no.json"], "no.json"),
+    "unknown model": (["register", "{fixed}", "{moving}", "--out", "{out}", "--model", "brains"], "There is no model 'brains'"),
+    "a model that is none": (["register", "{fixed}", "{moving}", "--out", "{out}", "--model", "{points}"], "expected safetensors"),
     "bad seed": (["register", "{fixed}", "{moving}", "--out", "{out}", "--seed", "-4"], "seed"),
     "landmarks of one side": (["register", "{fixed}", "{moving}", "--out", "{out}", "--fixed-landmarks", "{points}"], "without moving"),
     "taken folder": (["register", "{fixed}", "{moving}", "--out", "{files}"], "neither empty nor an older result"),

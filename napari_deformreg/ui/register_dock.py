@@ -31,7 +31,7 @@ from .readers import read_layer
 from .register_page import ROWS, RegisterPage
 from .result_layers import result_layers
 from .result_panel import ResultPanel
-from .work import opening, registering
+from .work import checking_model, opening, registering
 from .worker import Runner, Steps
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class RegisterDock(QTabWidget):
         self.page = RegisterPage()
         self.runner = Runner(self)
         self.loader = Runner(self)
+        self.checker = Runner(self)
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_opened)
         self.result = ResultPanel(viewer)
@@ -112,6 +113,14 @@ class RegisterDock(QTabWidget):
         self.page.tell(f"Opening {folder} …")
         self.loader.start(lambda: _opening(Path(folder), paths))
 
+    def open_model(self, path: Path) -> None:
+        """Choose a network's file, if it is one that can be used."""
+        if self.checker.busy:
+            self.page.tell("Another network is being opened; try again when that is done.", problem=True)
+            return
+        self.page.tell(f"Opening {path.name} …")
+        self.checker.start(lambda: in_process(checking_model, path))
+
     @property
     def reading(self) -> bool:
         """Whether files are still being opened."""
@@ -130,6 +139,7 @@ class RegisterDock(QTabWidget):
         self._waiting.clear()
         self.runner.drop()
         self.loader.drop()
+        self.checker.drop()
         self.adder.stop()
         self.result.shut_down()
         self.tidier.stop()
@@ -178,6 +188,9 @@ class RegisterDock(QTabWidget):
     def _connect(self) -> None:
         for role, row in self.page.rows.items():
             row.file_given.connect(lambda path, role=role: self.open_file(role, path))
+        self.page.model.file_given.connect(self.open_model)
+        self.checker.succeeded.connect(self._on_model)
+        self.checker.failed.connect(lambda error: self.page.tell(str(error), problem=True))
         self.page.load_settings.clicked.connect(self._ask_settings)
         self.page.open_folder.clicked.connect(self._ask_folder)
         self.page.register_button.clicked.connect(self.register)
@@ -256,6 +269,10 @@ class RegisterDock(QTabWidget):
         self._suggest()
         self.page.tell(f"Opened {path.name}.")
         self._load_next()
+
+    def _on_model(self, found: tuple[Path, str]) -> None:
+        self.page.model.take_file(*found)
+        self.page.tell(f"Opened {found[0].name}.")
 
     def _on_load_failed(self, error: DeformregError) -> None:
         self.page.tell(str(error), problem=True)

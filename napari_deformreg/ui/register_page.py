@@ -21,13 +21,15 @@ from qtpy.QtWidgets import (
 from ..result import Step
 from ..settings import PRESET_HELP, PRESETS, Settings
 from .input_rows import InputRow
+from .model_choice import ModelChoice
 from .readers import LANDMARK_FILTER, VOLUME_FILTER
 from .scrolling import scrolled
 from .settings_form import SettingsForm
 
 STAGES = {
-    "read": "Reading", "prepare": "Preparing", "affine": "Aligning (affine)", "search": "Searching large motion", "refine": "Refining",
-    "folds": "Repairing folds", "inverse": "Inverting", "evaluate": "Judging", "write": "Writing",
+    "read": "Reading", "prepare": "Preparing", "affine": "Aligning (affine)", "search": "Searching large motion",
+    "predict": "Asking the network", "refine": "Refining", "folds": "Repairing folds", "inverse": "Inverting", "evaluate": "Judging",
+    "write": "Writing",
 }  # fmt: skip
 
 ROWS: dict[str, tuple[str, type, str, str, str]] = {
@@ -72,7 +74,7 @@ class RegisterPage(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.rows = {role: InputRow(title, kind, files, text) for role, (title, kind, files, _, text) in ROWS.items()}
-        self.form = SettingsForm(Settings, hidden=("preset", "device", "seed"))
+        self.form = SettingsForm(Settings, hidden=("preset", "model", "device", "seed"))
         self._make_choices()
         self._make_buttons()
         self._lay_out()
@@ -84,13 +86,17 @@ class RegisterPage(QWidget):
     def settings(self) -> Settings:
         """Return the settings as they are shown."""
         shown: Settings = self.form.value()
-        return shown.changed(preset=self.preset.currentText(), device=self.device.currentText(), seed=self.seed.value())
+        return shown.changed(
+            preset=self.preset.currentText(), model=self.model.value(), device=self.device.currentText(), seed=self.seed.value()
+        )
 
     def set_settings(self, settings: Settings) -> None:
         """Show settings, e.g. those of a past run."""
         with QSignalBlocker(self.preset):
             self.preset.setCurrentText(settings.preset)
         self.preset_help.setText(PRESET_HELP[settings.preset])
+        self.model.set_preset(settings.preset)
+        self.model.setValue(settings.model)
         self.device.setCurrentText(settings.device)
         self.seed.setValue(settings.seed)
         self.form.setValue(settings)
@@ -123,6 +129,7 @@ class RegisterPage(QWidget):
         self.preset = QComboBox()
         self.preset.addItems(list(PRESETS))
         self.preset_help = _small("")
+        self.model = ModelChoice()
         self.device = QComboBox()
         self.device.addItems(["auto", "cpu", "cuda"])
         self.device.setToolTip(Settings.model_fields["device"].description or "")
@@ -162,6 +169,7 @@ class RegisterPage(QWidget):
         choices = QFormLayout()
         choices.addRow("Preset", self.preset)
         choices.addRow("", self.preset_help)
+        choices.addRow("Network", self.model)
         choices.addRow("Device", self.device)
         choices.addRow("Seed", self.seed)
         column.addLayout(choices)
@@ -181,7 +189,8 @@ class RegisterPage(QWidget):
         outer.addWidget(self.message)
 
     def _on_preset(self, name: str) -> None:
-        self.set_settings(Settings.from_preset(name).changed(device=self.device.currentText(), seed=self.seed.value()))
+        kept = {"model": self.model.value(), "device": self.device.currentText(), "seed": self.seed.value()}
+        self.set_settings(Settings.from_preset(name).changed(**kept))
 
     def _on_advanced(self, shown: bool) -> None:
         self.advanced.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)

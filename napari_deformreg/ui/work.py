@@ -10,7 +10,7 @@ from ..errors import DeformregError
 from ..io import open_result_folder
 from ..result import Control, Step
 from ..settings import Settings
-from ..workflow import InputPaths, Inputs, Outcome, run, write_outcome
+from ..workflow import InputPaths, Inputs, Outcome, describe_model, run, write_outcome
 from .pictures import ResultPicture, picture_of_folder, picture_of_outcome
 
 
@@ -36,3 +36,9 @@ def writing(outcome: Outcome, folder: Path, paths: InputPaths | None) -> Generat
     except OSError as error:
         raise DeformregError(f"Cannot write {folder}: {error.strerror or error}. Choose another place.") from error
     return folder
+
+
+def checking_model(path: Path) -> Generator[Step, Any, tuple[Path, str]]:
+    """Open a network's file and say what it is."""
+    yield Step("read", message=path.name)
+    return path, describe_model(path)

@@ -12,6 +12,8 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
 from window_helpers import QUICK, SlowEngine
 
+from napari_deformreg.engine.models import build_model
+from napari_deformreg.engine.models.weights import save_model
 from napari_deformreg.errors import EngineError, InputError
 from napari_deformreg.io import write_image, write_landmarks
 from napari_deformreg.ui import result_layers as parts
@@ -51,6 +53,20 @@ def wait_until_shown(dock, qtbot, timeout=240_000):
 
 def result_of(viewer):
     return {part: layer for layer in viewer.layers if (part := parts.part_of(layer)) is not None}
+
+
+def test_a_checkpoint_is_checked_before_it_is_chosen(dock, qtbot, tmp_path):
+    """A file that is no network gives its error in the dock and changes nothing; a good one is chosen with what it is."""
+    (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04" + bytes(50))
+    dock.page.model.file_given.emit(tmp_path / "bad.pt")
+    qtbot.waitUntil(lambda: "pickled checkpoint" in dock.page.message.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.checker.busy)
+    assert dock.page.settings().model == "auto"
+    good = tmp_path / "good.safetensors"
+    save_model(build_model({"name": "unet", "dimensions": 2, "encoder": [2, 2], "decoder": [2, 2]}), good)
+    dock.page.model.file_given.emit(good)
+    qtbot.waitUntil(lambda: dock.page.settings().model == str(good), timeout=60_000)
+    assert "for slices" in dock.page.model.help.text()
 
 
 def press(button, qtbot):

@@ -1,12 +1,14 @@
 """The form shows every setting and gives it back unchanged."""
 
 import json
+from pathlib import Path
 
 import pytest
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QLineEdit
 
 from napari_deformreg.errors import SettingsError
 from napari_deformreg.settings import PRESETS, Settings
+from napari_deformreg.ui import model_choice
 from napari_deformreg.ui.register_page import RegisterPage
 from napari_deformreg.ui.settings_form import SettingsForm
 
@@ -86,3 +88,45 @@ def test_every_field_explains_itself(form):
     widgets = [widget for widget in found if widget.objectName() and not widget.objectName().startswith("qt_")]
     assert widgets
     assert [widget.objectName() for widget in widgets if widget.toolTip() == "<p></p>"] == []
+
+
+def test_networks_are_offered_with_a_sentence_each(qtbot, monkeypatch):
+    monkeypatch.setitem(model_choice.BUNDLED_MODELS, "head-1", "For heads.")
+    monkeypatch.setitem(model_choice.SENTENCES, "head-1", "For heads.")
+    monkeypatch.setitem(model_choice.PRESET_MODELS, "brain-mri", "head-1")
+    page = RegisterPage()
+    qtbot.addWidget(page)
+    assert [page.model.combo.itemText(n) for n in range(page.model.combo.count())] == ["auto", "none", "head-1", model_choice.OPEN]
+    assert "names no network" in page.model.help.text()
+    page.preset.setCurrentText("brain-mri")
+    assert "takes head-1: For heads." in page.model.help.text()
+    page.model.combo.setCurrentText("none")
+    assert page.settings().model == "none"
+    assert "No network" in page.model.help.text()
+    page.preset.setCurrentText("generic")
+    assert page.settings().model == "none", "the choice outlives a change of preset"
+
+
+def test_a_past_runs_network_file_is_shown(qtbot):
+    page = RegisterPage()
+    qtbot.addWidget(page)
+    page.set_settings(Settings().changed(model="/data/mine.safetensors"))
+    assert page.model.combo.currentText() == "mine.safetensors"
+    assert page.settings().model == "/data/mine.safetensors"
+
+
+def test_opening_a_checkpoint_tells_the_file_and_keeps_the_choice_until_it_is_checked(qtbot, monkeypatch):
+    page = RegisterPage()
+    qtbot.addWidget(page)
+    page.model.combo.setCurrentText("none")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("/data/mine.safetensors", ""))
+    with qtbot.waitSignal(page.model.file_given) as given:
+        page.model.combo.setCurrentText(model_choice.OPEN)
+    assert given.args == [Path("/data/mine.safetensors")]
+    assert page.settings().model == "none"
+    page.model.take_file(given.args[0], "A fine network.")
+    assert page.settings().model == "/data/mine.safetensors"
+    assert page.model.help.text() == "A fine network."
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
+    page.model.combo.setCurrentText(model_choice.OPEN)
+    assert page.settings().model == "/data/mine.safetensors"
