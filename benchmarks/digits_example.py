@@ -103,6 +103,7 @@ def draw_results(path: Path, results: list[tuple[TrainingPair, Prediction]]) -> 
     for axes, title in zip(rows[0], titles, strict=True):
         axes.set_title(title, fontsize=8)
     figure.savefig(path, dpi=80)
+    Image.open(path).convert("RGB").quantize(96).save(path, optimize=True)
 
 
 def main() -> None:
