@@ -87,7 +87,7 @@ class CentralGradientSample(torch.autograd.Function):
             (by_image,) = torch.autograd.grad(value, leaf, outer)
         if ctx.needs_input_grad[1]:
             slopes = central_differences(image, ctx.padding)
-            parts = [(outer * sample(slope, voxels + 1, padding="zeros")).sum(dim=1) for slope in slopes]
+            parts = [(outer * sample(slope, voxels + 1, padding=ctx.padding)).sum(dim=1) for slope in slopes]
             by_place = torch.stack(parts, dim=1)
         return by_image, by_place, None
 

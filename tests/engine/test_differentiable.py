@@ -6,6 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from napari_deformreg.engine import differentiable, sampling
+from napari_deformreg.errors import InputError
 
 
 def smooth_field(shape: tuple[int, ...], largest_vox: float, batch: int = 1, seed: int = 0) -> torch.Tensor:
@@ -63,3 +64,74 @@ def test_a_constant_stretch_keeps_its_meaning_when_resized():
     resized = differentiable.resize_field(field, (21, 21))
     assert resized[0, 0, -1, 0] == pytest.approx(2.0, abs=1e-6)
     assert resized[0, 0, 10, 0] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 3)])
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_the_central_gradient_changes_no_value_and_not_the_derivative_by_the_image(shape, padding):
+    torch.manual_seed(0)
+    image = torch.rand((1, 2, *shape), dtype=torch.float64, requires_grad=True)
+    field = torch.randn((1, len(shape), *shape), dtype=torch.float64) * 1.5
+    plain, smooth = (differentiable.warp(image, field, padding=padding, gradient=kind) for kind in ("linear", "central"))
+    torch.testing.assert_close(smooth, plain, rtol=0, atol=0)
+    assert torch.autograd.gradcheck(lambda data: differentiable.warp(data, field, padding=padding, gradient="central"), image)
+
+
+@pytest.mark.parametrize("shape", [(12, 15), (9, 8, 10)])
+@pytest.mark.parametrize(("padding", "extension"), [("border", "edge"), ("zeros", "constant")])
+def test_the_central_gradient_interpolates_central_differences(shape, padding, extension):
+    rng = np.random.default_rng(0)
+    image, weight = rng.random((2, 3, *shape)), rng.random((2, 3, *shape))
+    field = rng.standard_normal((2, len(shape), *shape)) * 2
+    leaf = torch.from_numpy(field).requires_grad_()
+    warped = differentiable.warp(torch.from_numpy(image), leaf, padding=padding, gradient="central")
+    (warped * torch.from_numpy(weight)).sum().backward()
+    # NumPy's gradient is the central difference inside; the image is continued by three voxels, and SciPy samples it there.
+    around, beyond = 3, {"edge": "nearest", "constant": "constant"}[extension]
+    wide = np.pad(image, [(0, 0), (0, 0), *[(around, around)] * len(shape)], mode=extension)
+    places = np.indices(shape)[None] + field + around
+    for axis in range(len(shape)):
+        slope = np.gradient(wide, axis=2 + axis)
+        expected = sum(
+            weight[:, c] * np.stack([map_coordinates(slope[n, c], places[n], order=1, mode=beyond) for n in range(2)]) for c in range(3)
+        )
+        np.testing.assert_allclose(leaf.grad[:, axis].numpy(), expected, atol=1e-10)
+
+
+def test_the_central_gradient_is_continuous_where_the_linear_one_jumps():
+    image = torch.rand(1, 1, 1, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    steps = {}
+    for kind in ("linear", "central"):
+        slopes = []
+        for shift in (-1e-6, 1e-6):
+            field = torch.full((1, 2, 1, 30), 0.0, dtype=torch.float64)
+            field[:, 1] = shift
+            field.requires_grad_()
+            differentiable.warp(image, field, gradient=kind).sum().backward()
+            slopes.append(field.grad[0, 1, 0, 2:-2])
+        steps[kind] = float((slopes[1] - slopes[0]).abs().max())
+    assert steps["central"] < 1e-4
+    assert steps["linear"] > 0.5
+
+
+def test_the_central_gradient_descends_to_the_true_shift():
+    image = torch.from_numpy(gaussian_filter(np.random.default_rng(2).random((1, 1, 30, 40)), (0, 0, 3, 3))).float()
+    target = differentiable.warp(image, torch.full((1, 2, 30, 40), 0.8))
+    shift = torch.zeros((1, 2, 1, 1), requires_grad=True)
+    optimizer = torch.optim.Adam([shift], lr=0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (differentiable.warp(image, shift.expand(1, 2, 30, 40), gradient="central") - target).square().mean().backward()
+        optimizer.step()
+    assert (shift.detach() - 0.8).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("matrix", [torch.eye(3), torch.eye(4)[:2], torch.zeros(1, 1, 3, 4)])
+def test_a_matrix_of_a_wrong_shape_is_refused(matrix):
+    with pytest.raises(InputError, match=r"\(3, 4\)"):
+        differentiable.affine_to_displacement(matrix, (4, 5, 6))
+
+
+def test_nothing_cannot_be_composed():
+    with pytest.raises(InputError, match="at least one"):
+        differentiable.compose_chain([])

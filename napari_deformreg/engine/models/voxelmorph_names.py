@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def _read(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise InputError(f"There is no file {file}. Expected a VoxelMorph checkpoint (.pt).")
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch warns of protocols that it then refuses
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileFormatError(

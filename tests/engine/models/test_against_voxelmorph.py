@@ -1,4 +1,4 @@
-"""Given the same weights and inputs, fields and networks are VoxelMorph's to float precision; where they differ on purpose, by exactly what."""
+"""Given the same weights and inputs, fields and networks are VoxelMorph's to float precision; where not, they differ by what is said."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_resize_disp(shape):
     u = field(shape, 2.0)
     finer = tuple(2 * n - 1 for n in shape)
     for other in (finer, tuple(n // 2 + 1 for n in shape)):
-        ratio = torch.tensor([(m / n) / ((m - 1) / (n - 1)) for m, n in zip(other, shape, strict=True)]).view(1, -1, *[1] * len(shape))
+        ratio = torch.tensor([(m / n) / ((m - 1) / (n - 1)) for m, n in zip(other, shape, strict=True)])
         theirs = vxm.resize_disp(u, shape=other, non_spatial_dims=(0,))
-        close(resize_field(u, other) * ratio, theirs)
-    # Why (N_out - 1)/(N_in - 1): both keep the corner centers in place, so 2 N - 1 voxels are spaced half as far apart as N were. A shift by
-    # one old voxel is then 2 new ones; VoxelMorph's is 2 - 1/N, which moves elsewhere.
+        close(resize_field(u, other) * ratio.view(1, -1, *[1] * len(shape)), theirs)
+    # Why (N_out - 1)/(N_in - 1): both keep the corner centers in place, so 2 N - 1 voxels are half as far apart as N were. A shift by one
+    # old voxel is then 2 new ones; VoxelMorph's is 2 - 1/N, which moves elsewhere.
     one = torch.ones_like(u)
     close(resize_field(one, finer)[:, 0], torch.full((2, *finer), 2.0))
     close(vxm.resize_disp(one, shape=finer, non_spatial_dims=(0,))[:, 0], torch.full((2, *finer), 2.0 - 1 / shape[0]))
@@ -118,14 +118,16 @@ NETWORKS = {
     "channels": {"ndim": 2, "source_channels": 2, "target_channels": 1, "nb_features": (4, 6)},
     "elu": {"ndim": 2, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6), "activations": "elu", "final_activation": "elu"},
     "transposed, twice a level": {
-        "ndim": 2, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6), "unet_kwargs": {"upsample_mode": "transposed", "order": "caca"},
+        "ndim": 2, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6),
+        "unet_kwargs": {"upsample_mode": "transposed", "order": "caca"},
     },
     "normalized": {
         "ndim": 2, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6),
         "unet_kwargs": {"normalizations": "instance", "order": "nca", "padding_mode": "reflect", "upsample_mode": "nearest"},
     },
     "batch normalized": {
-        "ndim": 3, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6), "unet_kwargs": {"normalizations": "batch", "order": "cnaca"},
+        "ndim": 3, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6),
+        "unet_kwargs": {"normalizations": "batch", "order": "cnaca"},
     },
     "no skips": {"ndim": 2, "source_channels": 1, "target_channels": 1, "nb_features": (4, 6), "unet_kwargs": {"skip_connections": False}},
 }  # fmt: skip
