@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_phantom(commands)
     _add_train_samples(commands)
     _add_train(commands)
+    _add_export_model(commands)
     return parser
 
 
@@ -187,6 +188,15 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--device", choices=get_args(DeviceName), default="auto", help="where to compute; auto takes a CUDA GPU if any")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.set_defaults(command=_train)
+
+
+def _add_export_model(commands: Any) -> None:
+    text = "Write MODEL as ONNX, for programs without torch: fixed and moving image in, velocity out. Needs the extra 'onnx'."
+    parser = commands.add_parser("export-model", help="write a model as ONNX", description=text)
+    parser.add_argument("model", metavar="MODEL", help="a bundled model, or a model file")
+    parser.add_argument("--out", metavar="FILE.onnx", required=True, help="file to write")
+    parser.add_argument("--size", metavar="N", type=int, nargs="+", help="voxels along each axis (default: as long as in training)")
+    parser.set_defaults(command=_export_model)
 
 
 def _register(words: argparse.Namespace) -> None:
@@ -321,6 +331,13 @@ def _train(words: argparse.Namespace) -> None:
     config = TrainingConfig.from_file(words.config)
     plan = TrainingPlan(config, Path(words.out), words.resume, words.device, labels, words.start)
     run_training(plan, words.processes, words.quiet)
+
+
+def _export_model(words: argparse.Namespace) -> None:
+    from .workflow import export_model_file
+
+    size = export_model_file(words.model, words.out, words.size)
+    print(f"Written to {words.out}; it takes images of {' x '.join(map(str, size))} voxels.")
 
 
 def _print_outcome(outcome: Outcome, folder: str) -> None:

@@ -12,12 +12,12 @@ from .apply import apply_points_file, apply_transform_file, inverse_points_throu
 from .folder import evaluate_folder, noted_paths, read_result, write_outcome
 from .inputs import InputPaths, Inputs, check_inputs, read_inputs
 from .judged_run import Outcome, evaluate, finished, run, run_files
-from .models import describe_model
+from .models import describe_model, export_model_file
 from .samples import SamplePair, sample_pair, truth_error_text, write_samples
 from .tables import results_csv, results_table
 
 __all__ = [
     "InputPaths", "Inputs", "Outcome", "SamplePair", "apply_points_file", "apply_transform_file", "check_inputs", "describe_model",
-    "evaluate", "evaluate_folder", "finished", "inverse_points_through", "noted_paths", "read_inputs", "read_result", "results_csv",
-    "results_table", "run", "run_files", "sample_pair", "truth_error_text", "write_outcome", "write_samples",
+    "evaluate", "evaluate_folder", "export_model_file", "finished", "inverse_points_through", "noted_paths", "read_inputs", "read_result",
+    "results_csv", "results_table", "run", "run_files", "sample_pair", "truth_error_text", "write_outcome", "write_samples",
 ]  # fmt: skip
