@@ -64,7 +64,10 @@ def test_settings_examples_are_accepted() -> None:
         assert settings["preset"] == given["preset"]
 
 
-@pytest.mark.parametrize("command", ["register", "apply", "apply-points", "evaluate", "view", "demo", "phantom", "train", "train-samples"])
+COMMANDS = ["register", "apply", "apply-points", "evaluate", "view", "demo", "phantom", "train", "train-samples", "export-model"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])

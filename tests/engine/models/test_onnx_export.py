@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_deformreg import cli
 from napari_deformreg.engine.differentiable import compose, integrate, resize_field, warp
-from napari_deformreg.engine.models import VelocityUNet, onnx_export
+from napari_deformreg.engine.models import MODELS, VelocityUNet, build_model, onnx_export
 from napari_deformreg.engine.models.weights import ModelHeader, TrainedModel, save_model
 from napari_deformreg.errors import InputError
 
@@ -74,6 +74,27 @@ def test_a_model_that_warps_volumes_inside_gives_the_same_velocity(tmp_path):
     got, wanted = velocities(tmp_path / "warping.onnx", module, shape)
     assert np.abs(wanted).max() > 1
     np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
+SMALL = {
+    "matching_pyramid": {"features": [4, 6, 8], "hidden": [6, 6]},
+    "unet": {"encoder": [4, 6], "decoder": [6, 4, 4]},
+}
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_of_the_table_gives_the_same_velocity(name, dimensions, tmp_path):
+    torch.manual_seed(0)
+    module = build_model({"name": name, "dimensions": dimensions, **SMALL[name]})
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.add_(0.05 * torch.randn(weights.shape))
+    size = tuple(4 * n + module.offset for n in (4, 5, 3)[:dimensions])
+    onnx_export.export_onnx(trained(module, dimensions), tmp_path / "small.onnx", size)
+    got, wanted = velocities(tmp_path / "small.onnx", module, size)
+    assert np.abs(wanted).max() > 0.01
+    np.testing.assert_allclose(got, wanted, atol=2e-4)
 
 
 def test_the_command_writes_a_slices_model(tmp_path, capsys):
