@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -23,16 +24,18 @@ def run_training(plan: TrainingPlan, processes: int = 1, quiet: bool = False) ->
         If it was interrupted; says how to go on. A second interrupt ends at once.
     """
     steps = train_steps(plan, processes)
+    leads = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one is enough to tell
     last: Step | None = None
     with _Interrupts() as interrupts:
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
-                print(_told(end.value))
+                if leads:
+                    print(_told(end.value))
                 return
             last = step if step.stage == "train" else last
-            if step.message and not quiet:
+            if step.message and leads and not quiet:
                 print(step.message, file=sys.stderr, flush=True)
             if interrupts.heard:
                 steps.close()

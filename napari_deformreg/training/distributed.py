@@ -75,8 +75,13 @@ class Group:
         return numbers
 
 
-def joined_group() -> Group | None:
+def joined_group(on_gpu: bool) -> Group | None:
     """Join the processes that torchrun started; None when it did not.
+
+    Parameters
+    ----------
+    on_gpu : bool
+        One GPU a process (NCCL), else all on the CPU (gloo).
 
     Raises
     ------
@@ -86,7 +91,7 @@ def joined_group() -> Group | None:
     if not torch.distributed.is_available() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     if not torch.distributed.is_initialized():
-        _join("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), on_gpu=torch.cuda.is_available())
+        _join("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), on_gpu)
     return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 

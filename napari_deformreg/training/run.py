@@ -86,10 +86,11 @@ def train_steps(plan: TrainingPlan, processes: int = 1) -> Training:
     EngineError
         If the computation fails, or the loss is not finite any more.
     """
-    group = joined_group()
+    on_gpu = choose_device(plan.device).type == "cuda"
+    group = joined_group(on_gpu)
     if group is None and processes > 1:
         _check(plan, processes)
-        outcome: TrainingOutcome = yield from spawned(_work, processes, (plan,), choose_device(plan.device).type == "cuda")
+        outcome: TrainingOutcome = yield from spawned(_work, processes, (plan,), on_gpu)
         return outcome
     return (yield from _work(group or Group(), plan))
 
