@@ -1,4 +1,8 @@
-"""Folds: the barrier that holds them off while optimizing, the repair of what is left, and the inverse of the repaired field."""
+"""Folds: the barrier that holds them off while optimizing, the repair of what is left, and the inverse of the repaired field.
+
+The repair has two parts. Projections make the smallest changes that raise the determinants, but can stall where several of them pull
+against each other; there the displacement is evened out, over a region that grows until nothing folds, which always ends.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
@@ -16,6 +20,12 @@ from .sampling import compose
 
 REPAIR_PASSES = 60
 """Passes of the repair at most; planted folds of several voxels take under ten."""
+
+SURE_DETERMINANT = 1e-3
+"""Determinants up to this one count as folds that the projections left: rounding on export must not make a fold of a voxel."""
+
+EVENED_PASSES = 20
+"""Passes of the repair at most over a region that was evened out."""
 
 INVERSE_PASSES = 4
 """Newton-like passes over the inverse field; each about squares the residual, down to the interpolation's own."""
@@ -31,14 +41,30 @@ class Repair:
         Voxels that fail the digital test on the whole grid.
     passes : int
         How often the folds' surroundings were gone over.
-    largest_change_vox : float
-        Longest change of a displacement vector, in voxels.
+    largest_change_vox, mean_change_vox : float
+        Longest and mean change of a displacement vector, in voxels; the mean is over the changed ones.
+    changed : int
+        Voxels whose displacement was changed at all.
+    evened : int
+        Those of them whose displacement was blended toward its local mean, where the projections stalled.
     """
 
     folds_before: int
     folds_left: int
     passes: int
     largest_change_vox: float
+    mean_change_vox: float = 0.0
+    changed: int = 0
+    evened: int = 0
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        text = (
+            f"{self.folds_before - self.folds_left} of {self.folds_before} folded voxels were repaired: {self.changed} voxels were changed "
+            f"by {self.mean_change_vox:.2g} voxels in the mean and by {self.largest_change_vox:.2f} at most"
+        )
+        return f"{text}; {self.evened} of them were evened out with their surroundings." if self.evened else f"{text}."
 
 
 def _fold_voxels(field: np.ndarray, margin: float) -> np.ndarray:
@@ -60,7 +86,7 @@ def repair(field: Float[Tensor, "1 3 i j k"], margin: float) -> tuple[Float[Tens
     """Remove the folds of a displacement (voxels of its grid) with the smallest changes that do.
 
     Every determinant of the digital test below the margin is raised to it by a projection onto its linearized constraint; the voxels around
-    are looked at again, until none is below or the passes are used up. What is left is counted, never hidden.
+    are looked at again, until none is below or the passes are used up. What the projections leave is evened out with its surroundings.
     """
     original = np.ascontiguousarray(field[0].cpu().numpy())
     before = int(_fold_voxels(original, 0.0).sum())
@@ -74,9 +100,63 @@ def repair(field: Float[Tensor, "1 3 i j k"], margin: float) -> tuple[Float[Tens
         fold_cpu.push_folds(array, np.argwhere(around), margin, relax=1.0)
         mask = _fold_voxels(array, margin / 2)
         passes += 1
+    projected = array.copy()
+    even_out(array, _fold_voxels(array, SURE_DETERMINANT), margin)
     left = int(_fold_voxels(array, 0.0).sum())
-    change = float(np.sqrt(np.square(array - original).sum(axis=0).max()))
-    return torch.from_numpy(array)[None].to(field.device), Repair(before, left, passes, change)
+    change = np.sqrt(np.square(array - original).sum(axis=0))
+    changed = change > 0
+    report = Repair(
+        before, left, passes, float(change.max()), float(change[changed].mean()) if changed.any() else 0.0, int(changed.sum()),
+        int((array != projected).any(axis=0).sum()),
+    )
+    return torch.from_numpy(array)[None].to(field.device), report
+
+
+def even_out(field: Float[np.ndarray, "3 i j k"], mask: Bool[np.ndarray, "i j k"], margin: float) -> None:
+    """Blend the displacement around marked voxels toward its local mean until no determinant there is low, in place.
+
+    Each connected region of them is taken by itself, with a radius that doubles from one voxel on: the mean is a Gaussian's with that
+    standard deviation, the blend falls off smoothly over twice that radius, and projections have another try. Far enough out the mean
+    is one displacement for all, which folds nowhere, so this ends.
+
+    Parameters
+    ----------
+    field : (3, i, j, k) array
+        Displacement in voxels; changed in place.
+    mask : (i, j, k) bool array
+        Where determinants are at or below `SURE_DETERMINANT`.
+    margin : float
+        What the projections raise determinants to.
+    """
+    regions, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    for number, place in enumerate(ndimage.find_objects(regions), start=1):
+        radius = 1
+        while not _evened(field, regions, number, place, radius, margin):
+            radius *= 2
+
+
+def _evened(field: np.ndarray, regions: np.ndarray, number: int, place: tuple[slice, ...], radius: int, margin: float) -> bool:
+    """Try one radius around one region; the field is changed only where that leaves no determinant low."""
+    if radius > max(regions.shape):
+        field[:] = field.mean(axis=(1, 2, 3), keepdims=True)
+        return True
+    window = tuple(slice(max(s.start - 6 * radius - 6, 0), s.stop + 6 * radius + 6) for s in place)  # all that the mean looks at
+    own, inside = field[(slice(None), *window)], regions[window] == number
+    low_before = _fold_voxels(own, SURE_DETERMINANT)
+    if not (low_before & inside).any():  # an earlier region's change reached this one
+        return True
+    distance = ndimage.distance_transform_edt(~inside) - 1.0  # the neighbors of a fold take part in it
+    ramp = np.clip(1.0 - distance / (2.0 * radius), 0.0, 1.0)
+    weight = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
+    tried = own + weight * (ndimage.gaussian_filter(own, (0.0, radius, radius, radius), mode="nearest", truncate=4.0) - own)
+    near = ndimage.binary_dilation(weight > 0, iterations=2)
+    for _ in range(EVENED_PASSES):
+        low = _fold_voxels(tried, SURE_DETERMINANT)
+        if not (low & (near | ~low_before)).any():
+            field[(slice(None), *window)] = tried
+            return True
+        fold_cpu.push_folds(tried, np.argwhere(ndimage.binary_dilation(low) & near), max(margin, 2 * SURE_DETERMINANT))
+    return False
 
 
 def invert_field(field: Float[Tensor, "1 3 i j k"], start: Float[Tensor, "1 3 i j k"]) -> tuple[Tensor, float]:

@@ -416,10 +416,7 @@ def _export(
             forward, report = repair(forward, run.settings.folds.margin)
             left = report.folds_left
             if report.folds_before:
-                run.notices.append(
-                    f"{report.folds_before - left} of {report.folds_before} folded voxels were repaired; "
-                    f"no vector changed by more than {report.largest_change_vox:.2f} voxels."
-                )
+                run.notices.append(report.text)
     run.heed((yield run.placed(Step("inverse", message="Inverting the deformation"), 0.0)))
     with run.timed("inverse"):
         backward, _ = invert_field(forward, integrate(full, -1.0))

@@ -57,13 +57,49 @@ def test_a_regular_field_is_returned_as_it_is():
     assert (report.folds_before, report.passes, report.largest_change_vox) == (0, 0, 0.0)
 
 
-def test_what_cannot_be_repaired_is_counted(monkeypatch):
-    """With no pass allowed the folds stay, and the report says how many."""
-    monkeypatch.setattr("napari_deformreg.engine.folding.REPAIR_PASSES", 0)
-    field = torch.zeros(1, 3, 9, 9, 9)
-    field[0, 0, 4, 4, 4] = 2.0
+def half_turn(shape):
+    """A cube (a square) of seven voxels a side, turned by 180 degrees in place: its rim cannot be mended by small changes."""
+    field = torch.zeros(1, 3, *shape)
+    middle = [n // 2 for n in shape]
+    block = tuple(slice(c - 3, c + 4) if n > 1 else slice(None) for c, n in zip(middle, shape, strict=True))
+    where = torch.from_numpy(np.indices(shape).astype(np.float32))
+    for axis in [axis for axis, n in enumerate(shape) if n > 1][:2]:
+        field[(0, axis, *block)] = -2.0 * (where[(axis, *block)] - middle[axis])
+    return field, middle
+
+
+@pytest.mark.parametrize("shape", [(61, 59, 57), (61, 57, 1)])
+def test_where_projections_stall_the_surroundings_are_evened_out(shape, monkeypatch):
+    field, middle = half_turn(shape)
+    other = 0.3 * smooth_velocity(shape, 0.8)
+    field = field + other
+    with monkeypatch.context() as alone:
+        alone.setattr("napari_deformreg.engine.folding.even_out", lambda *_: None)
+        stalled, report = repair(field, 0.05)
+    assert report.folds_left == folds_of(stalled) > 0  # what is left is counted, never hidden
+    assert report.evened == 0
     mended, report = repair(field, 0.05)
-    assert report.folds_left == folds_of(mended) > 0
+    assert report.folds_left == folds_of(mended) == 0
+    assert report.folds_before == folds_of(field)
+    change = (mended - field)[0].norm(dim=0)
+    assert report.changed == int((change > 0).sum())
+    assert 0 < report.evened <= report.changed
+    assert report.largest_change_vox == pytest.approx(float(change.max()), rel=1e-5)
+    assert report.mean_change_vox == pytest.approx(float(change[change > 0].mean()), rel=1e-4)
+    far = np.ones(shape, bool)
+    far[tuple(slice(max(c - 20, 0), c + 21) for c in middle)] = False
+    assert far.mean() > 0.3
+    assert torch.equal(mended[0][:, torch.from_numpy(far)], field[0][:, torch.from_numpy(far)])
+
+
+@pytest.mark.parametrize("shape", [(12, 11, 10), (20, 21, 1)])
+def test_even_a_field_of_noise_ends_without_folds(shape):
+    field = 5.0 * torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(3))
+    mended, report = repair(field, 0.05)
+    assert folds_of(field) > 0.9 * np.prod(shape)
+    assert report.folds_left == folds_of(mended) == 0
+    assert "evened out" in report.text
+    assert f"{report.folds_before} of {report.folds_before} folded voxels were repaired" in report.text
 
 
 def test_a_push_raises_a_determinant_to_the_target():
