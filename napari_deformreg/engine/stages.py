@@ -271,9 +271,14 @@ def _chosen_start(case: Case, affine: AffineTransform, starts: list[Start], run:
     with run.timed("predict" if run.model else "search"):
         grid = judge_grid(case.fixed.grid)
         nothing = zero_field(grid, run.device)
-        judge = _level_optimizer(case, affine, Level(grid, 0), nothing, run)
         sha256 = run.model.sha256 if run.model else ""
-        start, run.start = choose_start(starts, nothing, lambda velocity: judge.evaluate(velocity)[0], sha256)
+        try:
+            with guarded():
+                judge = _level_optimizer(case, affine, Level(grid, 0), nothing, run)
+                start, run.start = choose_start(starts, nothing, lambda velocity: judge.evaluate(velocity)[0], sha256)
+        except OutOfMemoryError as error:  # the coarser levels may still fit, and each asks its own loss whether the start pays
+            run.notices.append(f"{error} The starts could not be compared; the first, {starts[0].name}, was offered.")
+            return starts[0]
     return start
 
 
@@ -367,8 +372,9 @@ def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | N
     """
     if start is None:
         return None
-    offered = [optimizer.velocity, *ways_in(start, before, level.grid.shape)]
-    optimizer.velocity = min(offered, key=lambda velocity: optimizer.evaluate(velocity)[0])
+    with guarded():
+        offered = [optimizer.velocity, *ways_in(start, before, level.grid.shape)]
+        optimizer.velocity = min(offered, key=lambda velocity: optimizer.evaluate(velocity)[0])
     return None if is_used_up(start, level.grid.shape) else start
 
 
