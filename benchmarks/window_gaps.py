@@ -56,6 +56,9 @@ class Heartbeat:
     def enter(self, phase: str | None) -> None:
         """Count what follows as this phase."""
         self._tick()
+        if self.phase is not None and self.phase != phase:
+            # As it goes, for a run that is stopped half-way.
+            print(self.phase, {name: round(value) for name, value in self.longest[self.phase].items()}, file=sys.stderr, flush=True)
         self.phase = phase
 
     def _now(self) -> dict[str, float]:

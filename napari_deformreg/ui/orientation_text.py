@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 from . import compat
 from .turns import Turns
 
 _DIRECTIONS = {0: ("S", "I"), 1: ("A", "P"), 2: ("R", "L")}
+_UNSEEN = (0.0, 0.0, 0.0, 0.0)
+
 _written: set[str] = set()
 """Characters that were drawn already: napari paints each new one at great size first, which takes some 10 ms."""
 
@@ -40,6 +43,7 @@ class OrientationText:
             return
         self._following = False
         self._turns.stop()
+        self._show(compat.text_overlay(self._viewer))
         dims = self._viewer.dims
         for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
             event.disconnect(self._write)
@@ -56,13 +60,22 @@ class OrientationText:
         self._turns.run(self._type(overlay, text))
 
     def _type(self, overlay: Any, text: str) -> Iterator[None]:
-        """Write a text, so that no turn of the event loop has more than one new character to paint."""
-        for length, character in enumerate(text, 1):
+        """Write a text; before the first one all characters are painted unseen, one per turn of the event loop."""
+        for character in CHARACTERS if text else ():
             if character not in _written:
                 _written.add(character)
-                self._put(overlay, text[:length])
+                overlay.color = _UNSEEN
+                self._put(overlay, character)
                 yield
+                if overlay.text != self._mine:
+                    self._show(overlay)
+                    return  # The user wrote something meanwhile.
         self._put(overlay, text)
+        self._show(overlay)
+
+    def _show(self, overlay: Any) -> None:
+        if overlay.color is not None and tuple(overlay.color) == _UNSEEN:
+            overlay.color = None
 
     def _put(self, overlay: Any, text: str) -> None:
         self._mine = text
@@ -82,3 +95,7 @@ def plane_text(order: tuple[int, ...]) -> str:
     # The camera shows growing z, y, x upwards and to the left: S, A and R for RAS axes.
     left, right = _DIRECTIONS[horizontal]
     return f"{_PLANES[across]}   {left} ◂ ▸ {right}   {top} ▴ ▾ {bottom}"
+
+
+CHARACTERS = sorted({character for order in permutations(range(3)) for character in plane_text(order)})
+"""All that a text may be made of."""
