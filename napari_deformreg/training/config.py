@@ -71,6 +71,8 @@ class SyntheticData(_Frozen):
     """Settings of the generator; what is left out has its default. `size` is not among them, `shape` says it."""
     spacing_mm: Annotated[float, Field(gt=0, le=50)] = 2.0
     """Voxel size that the pairs stand for; a model of this training then predicts at it."""
+    view_mm: Annotated[float, Field(gt=0, le=2000)] | None = None
+    """Longest side of the images that the model is meant for, where the pairs show only a part of them; else that of the pairs."""
 
 
 class ImageData(_Frozen):

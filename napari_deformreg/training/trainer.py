@@ -290,9 +290,12 @@ class Trainer:
         yield clock.validation(place, held.count, held.count, validation_text(self.step, self.figures, best))
 
     def _export(self, name: str) -> None:
-        shape = max(self.config.shape_of(self.config.phases[-1]))
+        longest = max(self.config.shape_of(self.config.phases[-1]))
+        data = self.config.data
+        if data.kind == "synthetic" and data.view_mm is not None:
+            longest = round(data.view_mm / data.spacing_mm) + 1
         notes = {"steps": self.step, "seed": self.config.seed, **{key: round(value, 6) for key, value in self.figures.items()}}
-        save_model(self.average, self.folder / name, spacing_mm=self.sources.spacing_mm, longest_vox=max(shape, 16), notes=notes)
+        save_model(self.average, self.folder / name, spacing_mm=self.sources.spacing_mm, longest_vox=max(longest, 16), notes=notes)
 
     def _save(self) -> None:
         """Write checkpoint, model, tables and picture."""

@@ -183,6 +183,14 @@ def test_exported_model_is_the_average_and_opens(tmp_path: Path) -> None:
     assert opened.header.notes["steps"] == 8
 
 
+def test_model_of_patches_says_how_large_the_images_are(tmp_path: Path) -> None:
+    phases = [{"steps": 1}]
+    for view, longest in ((None, 16), (200.0, 101)):
+        train(plan(tmp_path / str(view), data={"kind": "synthetic", "shape": [16, 16], "view_mm": view}, phases=phases))
+        header = load_model(tmp_path / str(view) / "last.safetensors").header
+        assert (header.longest_vox, header.spacing_mm) == (longest, 2.0)
+
+
 def test_training_starts_from_given_weights(tmp_path: Path) -> None:
     train(plan(tmp_path / "first"))
     start = str(tmp_path / "first" / "last.safetensors")
