@@ -19,8 +19,8 @@ import pytest
 import SimpleITK as sitk
 from test_workflow import QUICK, write_pair
 
-from napari_deformreg import __version__, cli
-from napari_deformreg.cli import ProgressLine, main, step_text
+from napari_deformreg import __version__
+from napari_deformreg.cli import ProgressLine, main, registration, step_text
 from napari_deformreg.engine.models import build_model
 from napari_deformreg.engine.models.weights import save_model
 from napari_deformreg.io import RESULT_FILES, read_image, read_landmarks
@@ -208,7 +208,7 @@ def test_evaluate_takes_inputs_that_have_moved(files: InputPaths, folder: Path, 
 
 def test_view_hands_the_folder_to_the_window(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
-    monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(view_result=opened.append, name=name))
+    monkeypatch.setattr(registration, "import_module", lambda name: SimpleNamespace(view_result=opened.append, name=name))
     assert run("view", folder) == 0
     assert opened == [str(folder)]
 
@@ -217,7 +217,7 @@ def test_view_without_qt_says_what_to_install(folder: Path, monkeypatch: pytest.
     def missing(name: str) -> None:
         raise ImportError("No Qt bindings could be found")
 
-    monkeypatch.setattr(cli, "import_module", missing)
+    monkeypatch.setattr(registration, "import_module", missing)
     assert run("view", folder) == 2
     assert "napari-deformreg[all]" in capsys.readouterr().err
 
