@@ -122,7 +122,8 @@ class RegistrationResult:
     displacement, inverse_displacement : DisplacementField
         u on the fixed grid and the field of its inverse, both fixed to fixed space.
     velocity_vox : (i, j, k, 3) float array or None
-        The stationary velocity on `velocity_grid`, in its voxels a unit time; exp(v) is u up to upsampling and repair.
+        The stationary velocity on `velocity_grid`, in its voxels a unit time; exp(v) is u up to upsampling and repair. None where u is
+        composed of several flows.
     """
 
     affine: AffineTransform

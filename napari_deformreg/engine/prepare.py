@@ -133,15 +133,20 @@ def level_pair(fixed: Placed, moving: Placed, grid: Grid, affine: AffineTransfor
     return LevelPair(at_grid(fixed, grid), pulled(moving, lattice, affine), pads)
 
 
-def pulled(moving: Placed, lattice: Grid, affine: AffineTransform) -> Placed:
-    """Smooth the moving image to the lattice's spacing and pull it there through the affine; weights mark its field of view and mask."""
+def pulled(
+    moving: Placed, lattice: Grid, affine: AffineTransform, displacement: Float[Tensor, "1 3 a b d"] | None = None
+) -> Placed:
+    """Smooth the moving image to the lattice's spacing and pull it there; weights mark its field of view and mask.
+
+    It is pulled through the affine, or first through a displacement (voxels of the lattice) and then through the affine.
+    """
     sigma = [
         SMOOTHING_PER_FACTOR * wide / own if wide > 1.05 * own else 0.0
         for wide, own in zip(lattice.spacing, moving.grid.spacing, strict=True)
     ]
     matrix = moving.grid.world_to_voxel_matrix @ affine.matrix @ lattice.affine
-    still = zero_field(lattice, moving.device)
-    data, _, inside = warp(smooth(moving.data, (sigma[0], sigma[1], sigma[2])), still, matrix)
+    field = zero_field(lattice, moving.device) if displacement is None else displacement
+    data, _, inside = warp(smooth(moving.data, (sigma[0], sigma[1], sigma[2])), field, matrix)
     if moving.weight is not None:
-        inside = inside * warp(moving.weight, still, matrix)[0]
+        inside = inside * warp(moving.weight, field, matrix)[0]
     return Placed(data, lattice, inside)

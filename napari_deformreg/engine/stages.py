@@ -19,15 +19,17 @@ from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, Grid, LabelMap, LandmarkPairs, Volume
 from ..space.orientation import axis_codes, reorient
 from .affine import align_steps
+from .flows import carried_image, carried_labels, carried_landmarks, flow_displacement, inverse_displacement
 from .folding import invert_field, repair
 from .initialize import coarse_search_steps
 from .model_start import SEARCHED, Start, choose_start, is_used_up, judge_grid, network_start, settled_model, ways_in
 from .models.weights import TrainedModel
 from .optimize import LevelOptimizer, Term
 from .own_world import Worlds
+from .plan import Level, Progress, plan_levels
 from .prepare import canonical_labels, canonical_volume, level_pair, scaled
 from .pyramid import level_grid
-from .sampling import integrate, resize_field, zero_field
+from .sampling import resize_field, zero_field
 from .tensors import Placed, choose_device, describe_device, guarded, to_array
 from .terms import LabelTerm, LandmarkTerm
 
@@ -194,8 +196,8 @@ def _run(
     affine = yield from _align(case, run)
     starts = [*(yield from _search(case, affine, run)), *(yield from _predict(case, affine, run))]
     start = _chosen_start(case, affine, starts, run)
-    velocity, status = yield from _refine(case, affine, start, run)
-    return (yield from _export(fixed, case, affine, velocity, status, run))
+    flows, status = yield from _refine(case, affine, start, run)
+    return (yield from _export(fixed, case, affine, flows, status, run))
 
 
 def _case(
@@ -282,67 +284,78 @@ def _chosen_start(case: Case, affine: AffineTransform, starts: list[Start], run:
     return start
 
 
-@dataclass(frozen=True)
-class Level:
-    """One level of the plan: its grid and how many steps it may take."""
-
-    grid: Grid
-    steps: int
-
-    @property
-    def work(self) -> float:
-        """Voxel-steps."""
-        return float(np.prod(self.grid.shape)) * self.steps
-
-
-def plan_levels(fixed: Grid, settings: Settings, device: torch.device) -> list[Level]:
-    """Choose the levels: what the settings ask for, without repeats, within the CPU's budget of voxel-steps."""
-    finest = float(fixed.spacing[np.array(fixed.shape) > 1].min())
-    levels: list[Level] = []
-    for factor, steps in zip(settings.refine.shrink_factors, settings.refine.steps, strict=True):
-        grid = level_grid(fixed, factor * finest)
-        if device.type == "cpu":
-            steps = min(steps, int(settings.refine.cpu_budget_mvox * 1e6 / np.prod(grid.shape)))
-            if steps < 4 and levels:
-                continue
-        longest = max(grid.shape)
-        if levels and levels[-1].grid.shape == grid.shape:
-            levels[-1] = Level(grid, max(steps, levels[-1].steps))
-        elif steps > 0 and longest >= 8:
-            levels.append(Level(grid, steps))
-    return levels
-
-
-def _refine(case: Case, affine: AffineTransform, start: Start | None, run: Run) -> Generator[Step, Control | None, tuple[Tensor, Status]]:
-    """Refine over the levels; the velocity on the last level's lattice, and how it ended."""
+def _refine(
+    case: Case, affine: AffineTransform, start: Start | None, run: Run
+) -> Generator[Step, Control | None, tuple[list[Tensor], Status]]:
+    """Refine flow after flow; their velocities, each on the last lattice of its own, and how it ended."""
     levels = plan_levels(case.fixed.grid, run.settings, run.device) if run.settings.refine.mode == "on" else []
     if not levels:
-        return _unrefined(case, start, run)
-    work = np.concatenate([[0.0], np.cumsum([level.work for level in levels])])
+        velocity, status = _unrefined(case, start, run)
+        return [velocity], status
+    progress = Progress.of(levels)
+    with run.timed("refine"):
+        velocity, status = yield from _one_flow(case, affine, start, 0, progress, run)
+        flows = [velocity]
+        for flow in range(1, levels[-1].flow + 1):
+            if status in (Status.KEPT_START, Status.FINISHED_EARLY):
+                break
+            try:
+                carried = _carried(case, affine, flows, run.settings)
+                velocity, ended = yield from _one_flow(carried, AffineTransform.identity(), None, flow, progress, run)
+            except OutOfMemoryError as error:
+                run.notices.append(f"{error} Flow {flow + 1} was left out: the result is that of the flows before it.")
+                break
+            if ended is Status.KEPT_START:  # too little was left to gain
+                break
+            flows.append(velocity)
+            status = ended
+    return flows, status
+
+
+def _one_flow(
+    case: Case, affine: AffineTransform, start: Start | None, flow: int, progress: Progress, run: Run
+) -> Generator[Step, Control | None, tuple[Tensor, Status]]:
+    """Refine one stationary velocity over its levels; the velocity on the last one's lattice, and how it ended."""
+    numbers = [number for number, level in enumerate(progress.levels) if level.flow == flow]
     velocity: Tensor | None = None
     status = Status.STEPS_USED_UP
-    with run.timed("refine"):
-        for number, level in enumerate(levels):
-            base = zero_field(level.grid, run.device) if velocity is None else resize_field(velocity, level.grid.shape)
-            try:
-                optimizer = _level_optimizer(case, affine, level, base, run)
-                start = _taken_up(optimizer, start, velocity, level)
-                last = number == len(levels) - 1
-                yield from _level_steps(optimizer, level, number, levels, work, last, run)
-                velocity = optimizer.finish()
-                status = Status.CONVERGED if optimizer.converged() else Status.STEPS_USED_UP
-                if last and not _gains_enough(optimizer, run):
-                    velocity, status = zero_field(level.grid, run.device), Status.KEPT_START
-            except OutOfMemoryError as error:
-                if velocity is None:
-                    raise
-                run.notices.append(f"{error} Level {number + 1} of {len(levels)} was left out: the result is that of the coarser level.")
-                break
-            if run.finish_now:
-                status = Status.FINISHED_EARLY
-                break
+    for number in numbers:
+        level = progress.levels[number]
+        base = zero_field(level.grid, run.device) if velocity is None else resize_field(velocity, level.grid.shape)
+        try:
+            optimizer = _level_optimizer(case, affine, level, base, run)
+            start = _taken_up(optimizer, start, velocity, level)
+            last = number == numbers[-1]
+            yield from _level_steps(optimizer, number, last, progress, run)
+            velocity = optimizer.finish()
+            status = Status.CONVERGED if optimizer.converged() else Status.STEPS_USED_UP
+            if last and not _gains_enough(optimizer, flow, run):
+                velocity, status = zero_field(level.grid, run.device), Status.KEPT_START
+        except OutOfMemoryError as error:
+            if velocity is None:
+                raise
+            run.notices.append(
+                f"{error} Level {number + 1} of {len(progress.levels)} was left out: the result is that of the coarser level."
+            )
+            break
+        if run.finish_now:
+            status = Status.FINISHED_EARLY
+            break
     assert velocity is not None  # there is at least one level, and an error on the first is raised
     return velocity, status
+
+
+def _carried(case: Case, affine: AffineTransform, flows: list[Tensor], settings: Settings) -> Case:
+    """Return the case with the moving side as the flows so far have carried it; no affine is left between the two."""
+    grid, labels, landmarks = case.fixed.grid, case.moving_labels, case.landmarks
+    with guarded():
+        return replace(
+            case, moving=carried_image(case.moving, grid, affine, flows),
+            landmarks=None if landmarks is None else carried_landmarks(landmarks, grid, affine, flows),
+            moving_labels=(
+                None if labels is None or settings.refine.label_weight <= 0 else carried_labels(labels, grid, affine, flows)
+            ),
+        )
 
 
 def _unrefined(case: Case, start: Start | None, run: Run) -> tuple[Tensor, Status]:
@@ -378,45 +391,45 @@ def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | N
     return None if is_used_up(start, level.grid.shape) else start
 
 
-def _gains_enough(optimizer: LevelOptimizer, run: Run) -> bool:
-    """Tell whether the deformation is better than none, by as much as the settings ask for; says so in a notice if not."""
+def _gains_enough(optimizer: LevelOptimizer, flow: int, run: Run) -> bool:
+    """Tell whether a flow is better than none, by as much as the settings ask for; says so in a notice if the first is not."""
     without = optimizer.evaluate(torch.zeros_like(optimizer.velocity))[0]
     gain = (without - optimizer.best_loss) / max(abs(without), 1e-9)
-    least = run.settings.refine.least_gain
+    least = run.settings.refine.least_gain if flow == 0 else run.settings.refine.later_gain
     if gain > 0 and gain >= least:
         return True
-    run.notices.append(
-        f"The deformation brought the images only {100 * gain:.1f} % nearer (at least {100 * least:g} % wanted): it was dropped."
-    )
+    if flow == 0:
+        run.notices.append(
+            f"The deformation brought the images only {100 * gain:.1f} % nearer (at least {100 * least:g} % wanted): it was dropped."
+        )
     return False
 
 
 def _level_steps(
-    optimizer: LevelOptimizer, level: Level, number: int, levels: list[Level], work: np.ndarray, last: bool, run: Run
+    optimizer: LevelOptimizer, number: int, last: bool, progress: Progress, run: Run
 ) -> Generator[Step, Control | None, None]:
-    place = partial(Step, "refine", level=number, levels=len(levels), count=level.steps)
+    level = progress.levels[number]
+    place = partial(Step, "refine", level=number, levels=len(progress.levels), count=level.steps)
     barrier_from = level.steps - run.settings.folds.barrier_steps if last else level.steps
     for index in range(level.steps):
         with guarded():
             loss = optimizer.step(barrier=index >= barrier_from)
-        done = (work[number] + level.work * (index + 1) / level.steps) / work[-1]
         message = f"Refining at {level.grid.spacing.mean():.2g} mm"
-        run.heed((yield run.placed(place(index=index + 1, loss=loss, message=message), done)))
+        run.heed((yield run.placed(place(index=index + 1, loss=loss, message=message), progress.done(number, index + 1))))
         if run.finish_now or (optimizer.converged() and index < barrier_from):
             return
 
 
 def _export(
-    fixed: Volume, case: Case, affine: AffineTransform, velocity: Tensor, status: Status, run: Run
+    fixed: Volume, case: Case, affine: AffineTransform, flows: list[Tensor], status: Status, run: Run
 ) -> Steps:
-    """Bring the velocity to the fixed image's full resolution, integrate, repair and invert."""
+    """Bring the velocities to the fixed image's full resolution, integrate, repair and invert."""
     grid = case.worlds.fixed.header_grid
-    velocity_grid = grid.resized((velocity.shape[2], velocity.shape[3], velocity.shape[4]))
-    velocity = velocity.cpu()  # the repair runs on the CPU, and a full-resolution field need not fit on the GPU
+    flows = [velocity.cpu() for velocity in flows]  # the repair runs on the CPU, and a full-resolution field need not fit on the GPU
+    only = flows[0] if len(flows) == 1 else None
     run.heed((yield run.placed(Step("folds", message="Checking for folds at full resolution"), 0.0)))
     with run.timed("folds"):
-        full = resize_field(velocity, grid.shape)
-        forward = integrate(full)
+        forward = flow_displacement(flows, grid.shape)
         left = 0
         if run.settings.folds.repair:
             forward, report = repair(forward, run.settings.folds.margin)
@@ -425,15 +438,15 @@ def _export(
                 run.notices.append(report.text)
     run.heed((yield run.placed(Step("inverse", message="Inverting the deformation"), 0.0)))
     with run.timed("inverse"):
-        backward, _ = invert_field(forward, integrate(full, -1.0))
+        backward, _ = invert_field(forward, inverse_displacement(flows, grid.shape))
     displacement, inverse = _to_world(forward, grid, fixed.grid), _to_world(backward, grid, fixed.grid)
     yield run.placed(Step("inverse", message="Registered"), 1.0)
     return RegistrationResult(
         affine=case.worlds.to_header(affine),
         displacement=displacement,
         inverse_displacement=inverse,
-        velocity_vox=to_array(velocity),
-        velocity_grid=velocity_grid,
+        velocity_vox=None if only is None else to_array(only),
+        velocity_grid=None if only is None else grid.resized((only.shape[2], only.shape[3], only.shape[4])),
         status=Status.FOLDS_LEFT if left else status, history=tuple(run.history), settings=run.settings,
         provenance=Provenance(
             version=version("napari-deformreg"), device=describe_device(run.device), seconds=dict(run.seconds), notices=tuple(run.notices),

@@ -1,0 +1,71 @@
+"""The plan of the refinement: which levels, how many steps on each, and how many flows one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..settings import Settings
+from ..space import Grid
+from .pyramid import level_grid
+
+LATER_LEVELS = 2
+"""Levels of each flow after the first, from the finest: what is left to move by then is small."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the plan: its grid, how many steps it may take, and the flow that it belongs to."""
+
+    grid: Grid
+    steps: int
+    flow: int = 0
+
+    @property
+    def work(self) -> float:
+        """Voxel-steps."""
+        return float(np.prod(self.grid.shape)) * self.steps
+
+
+def plan_levels(fixed: Grid, settings: Settings, device: torch.device) -> list[Level]:
+    """Choose the levels: what the settings ask for, without repeats, within the CPU's budget of voxel-steps; flow after flow."""
+    finest = float(fixed.spacing[np.array(fixed.shape) > 1].min())
+    levels: list[Level] = []
+    for factor, steps in zip(settings.refine.shrink_factors, settings.refine.steps, strict=True):
+        grid = level_grid(fixed, factor * finest)
+        if device.type == "cpu":
+            steps = min(steps, int(settings.refine.cpu_budget_mvox * 1e6 / np.prod(grid.shape)))
+            if steps < 4 and levels:
+                continue
+        longest = max(grid.shape)
+        if levels and levels[-1].grid.shape == grid.shape:
+            levels[-1] = Level(grid, max(steps, levels[-1].steps))
+        elif steps > 0 and longest >= 8:
+            levels.append(Level(grid, steps))
+    later = [replace(level, flow=flow) for flow in range(1, settings.refine.flows) for level in levels[-LATER_LEVELS:]]
+    return levels + later
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the refinement has come, by voxel-steps.
+
+    Attributes
+    ----------
+    levels : tuple of Level
+        All levels of all flows, in their order.
+    """
+
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of(cls, levels: list[Level]) -> Progress:
+        """Take a plan."""
+        return cls(tuple(levels))
+
+    def done(self, number: int, steps: int) -> float:
+        """Return the part, 0 to 1, that is done after so many steps of a level."""
+        work = [level.work for level in self.levels]
+        return (sum(work[:number]) + work[number] * steps / self.levels[number].steps) / sum(work)
