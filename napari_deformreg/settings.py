@@ -225,7 +225,10 @@ PRESET_HELP: dict[str, str] = {
 }
 """One sentence a preset, for the form and the command line."""
 
-BUNDLED_MODELS: dict[str, str] = {}
+BUNDLED_MODELS: dict[str, str] = {
+    "general-3d": "Volumes of any contrast, about 2 mm; a small first version that learned from synthetic images alone.",
+    "general-2d": "Slices of any contrast, about 1 mm; a small first version that learned from synthetic images alone.",
+}
 """One sentence a bundled model, for the form and the command line; their files are in `engine.models.weights`."""
 
 PRESET_MODELS: dict[str, str] = {}

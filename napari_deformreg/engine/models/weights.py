@@ -62,7 +62,10 @@ class BundledFile:
     license: str
 
 
-BUNDLED_FILES: dict[str, BundledFile] = {}
+BUNDLED_FILES: dict[str, BundledFile] = {
+    "general-3d": BundledFile("general-3d.safetensors", "070e9be31e5b31775995d5c592af7fd351d8ebfe04192b25d2431612af19800f", "BSD-3-Clause"),
+    "general-2d": BundledFile("general-2d.safetensors", "1fe1d6cb8ed9740cf2734672d8ddd8b52e51d1e02d0d9990a4bd74258ade3b4e", "BSD-3-Clause"),
+}
 """Files of the bundled models; their names and what they are good for are in `settings.BUNDLED_MODELS`."""
 
 if set(BUNDLED_FILES) != set(BUNDLED_MODELS):  # a table and its descriptions must not drift apart
