@@ -140,7 +140,7 @@ def test_points_of_the_user_are_saved_in_ras_millimeters(tmp_path):
 
 @pytest.mark.window
 @pytest.mark.parametrize("key", ["head", "head_t2", "slice"])
-def test_sample_data_open_and_fit_the_dock(make_napari_viewer, key):
+def test_sample_data_open_and_fit_the_dock(make_napari_viewer, qtbot, key):
     from napari_deformreg.ui.register_dock import RegisterDock
 
     viewer = make_napari_viewer()
@@ -150,7 +150,7 @@ def test_sample_data_open_and_fit_the_dock(make_napari_viewer, key):
     dock = RegisterDock(viewer)
     viewer.window.add_dock_widget(dock, name="Register")
     assert tuple(str(way) for way in viewer.scene.camera.orientation) == ("away", "up", "left")
-    assert "R ◂ ▸ L" in viewer.canvas.overlays.text.text
+    qtbot.waitUntil(lambda: "R ◂ ▸ L" in viewer.canvas.overlays.text.text)  # its characters are painted one a turn before it is shown
     assert dock.page.rows["fixed"].value() == viewer.layers["fixed"]
     assert dock.page.rows["moving"].value() == viewer.layers["moving"]
     dock.shut_down()

@@ -91,12 +91,15 @@ def test_every_field_explains_itself(form):
 
 
 def test_networks_are_offered_with_a_sentence_each(qtbot, monkeypatch):
+    bundled = list(model_choice.BUNDLED_MODELS)
     monkeypatch.setitem(model_choice.BUNDLED_MODELS, "head-1", "For heads.")
     monkeypatch.setitem(model_choice.SENTENCES, "head-1", "For heads.")
     monkeypatch.setitem(model_choice.PRESET_MODELS, "brain-mri", "head-1")
     page = RegisterPage()
     qtbot.addWidget(page)
-    assert [page.model.combo.itemText(n) for n in range(page.model.combo.count())] == ["auto", "none", "head-1", model_choice.OPEN]
+    offered = [page.model.combo.itemText(n) for n in range(page.model.combo.count())]
+    assert offered == ["auto", "none", *bundled, "head-1", model_choice.OPEN]
+    assert all(model_choice.SENTENCES[name] for name in bundled)
     assert "names no network" in page.model.help.text()
     page.preset.setCurrentText("brain-mri")
     assert "takes head-1: For heads." in page.model.help.text()
