@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..engine.affine import align_steps
+from ..engine.models.predict import as_in_training
 from ..engine.prepare import canonical_labels, canonical_volume, pulled, scaled
 from ..engine.pyramid import at_grid
 from ..engine.resample import resample_labels
@@ -176,14 +177,8 @@ class ImagePairs:
         return Grid((shape[0], shape[1], shape[2]), affine)
 
     def _on(self, lattice: Grid, image: Placed, affine: AffineTransform) -> Tensor:
-        """Pull an image onto the lattice and stretch it to [0, 1], 0 outside, as a trained model is given images to predict."""
-        there = pulled(image, lattice, affine)
-        inside = torch.ones_like(there.data) if there.weight is None else (there.weight > 0.5).float()
-        seen = there.data[inside > 0]
-        if seen.numel() == 0:
-            return torch.zeros(1, 1, *self._shape)
-        low, high = float(seen.min()), float(seen.max())
-        return (((there.data - low) / max(high - low, 1e-6)).clamp(0, 1) * inside).reshape(1, 1, *self._shape)
+        """Pull an image onto the lattice and stretch it as when a trained model predicts."""
+        return as_in_training(pulled(image, lattice, affine)).reshape(1, 1, *self._shape)
 
     def _labels_on(self, lattice: Grid, labels: LabelMap | None, affine: AffineTransform) -> Tensor | None:
         if labels is None:

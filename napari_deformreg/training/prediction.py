@@ -45,12 +45,12 @@ class Prediction:
 
     @cached_property
     def displacement(self) -> Tensor:
-        """U of exp(v) on the images' lattice, in its voxels: moved(x) = moving(x + u(x))."""
+        """The displacement u of exp(v) on the images' lattice, in its voxels: moved(x) = moving(x + u(x))."""
         return resize_field(integrate(self.levels[-1]), self.shape) if self.whole is None else self.whole.displacement[self.rows]
 
     @cached_property
     def inverse_displacement(self) -> Tensor:
-        """U of exp(-v), likewise."""
+        """The displacement of exp(-v), likewise."""
         return resize_field(integrate(-self.levels[-1]), self.shape) if self.whole is None else self.whole.inverse_displacement[self.rows]
 
     @cached_property

@@ -76,7 +76,7 @@ def predict_velocity(model: TrainedModel, fixed: Placed, moving: Placed, affine:
     check_dimensions(model, fixed.grid)
     grid = working_grid(fixed.grid, model.header)
     whole = replace(fixed, weight=None), replace(moving, weight=None)  # no mask: networks are trained on whole images
-    pair = [_as_in_training(image) for image in (at_grid(whole[0], grid), pulled(whole[1], grid, affine))]
+    pair = [as_in_training(image) for image in (at_grid(whole[0], grid), pulled(whole[1], grid, affine))]
     axes = [axis for axis in range(3) if grid.shape[axis] > 1] if model.header.dimensions == 2 else [0, 1, 2]
     shape = tuple(grid.shape[axis] for axis in axes)
     before, padded_shape = _padding(shape, model.module.multiple, model.module.offset)
@@ -108,8 +108,8 @@ def check_dimensions(model: TrainedModel, fixed: Grid) -> None:
         )
 
 
-def _as_in_training(image: Placed) -> Tensor:
-    """Stretch intensities to [0, 1] within the field of view; 0 outside."""
+def as_in_training(image: Placed) -> Tensor:
+    """Stretch intensities to [0, 1] within the field of view, 0 outside: what networks see, in training and when they predict."""
     inside = torch.ones_like(image.data) if image.weight is None else (image.weight > 0.5).float()
     seen = image.data[inside > 0]
     if seen.numel() == 0:
