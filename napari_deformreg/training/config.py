@@ -36,6 +36,8 @@ class LossSettings(_Frozen):
     """Whether the overlap term is left to pairs whose velocity is not known; the others learn more, and faster, from their velocity."""
     bidirectional: bool = False
     """Whether images and labels are also compared the other way, through the negative velocity."""
+    gradient: Literal["linear", "central"] = "linear"
+    """Derivative of moved images and labels by the displacement: that of the linear interpolation, or central differences interpolated."""
 
 
 class Phase(_Frozen):

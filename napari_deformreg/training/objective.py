@@ -147,9 +147,9 @@ def _overlap(
     if not chosen:
         return None
     f, m = label_channels(fixed, chosen), label_channels(moving, chosen)
-    value: Tensor = function(f, warp(m, one.displacement), **options)
+    value: Tensor = function(f, warp(m, one.displacement, gradient=one.gradient), **options)
     if settings.bidirectional:
-        value = 0.5 * (value + function(m, warp(f, one.inverse_displacement), **options))
+        value = 0.5 * (value + function(m, warp(f, one.inverse_displacement, gradient=one.gradient), **options))
     return value
 
 

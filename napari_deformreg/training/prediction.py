@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..engine.differentiable import integrate, resize_field, warp
+from ..engine.differentiable import Gradient, integrate, resize_field, warp
 from ..errors import InputError
 from .pairs import TrainingPair
 
@@ -25,6 +25,8 @@ class Prediction:
         Coarse to fine, each in voxels of its own lattice; the last one is the answer.
     whole, rows
         The batch that this is a part of, and which elements.
+    gradient : "linear" or "central"
+        Derivative of what is moved by the displacement (see `warp`).
     """
 
     fixed: Tensor
@@ -32,11 +34,12 @@ class Prediction:
     levels: list[Tensor]
     whole: Prediction | None = None
     rows: slice = field(default_factory=lambda: slice(None))
+    gradient: Gradient = "linear"
 
     def part(self, first: int, count: int) -> Prediction:
         """Cut some elements out of the batch; what is computed for one of them is computed once for all."""
         rows = slice(first, first + count)
-        return Prediction(self.fixed[rows], self.moving[rows], [level[rows] for level in self.levels], self, rows)
+        return Prediction(self.fixed[rows], self.moving[rows], [level[rows] for level in self.levels], self, rows, self.gradient)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,12 +59,15 @@ class Prediction:
     @cached_property
     def moved(self) -> Tensor:
         """Moving images on the fixed lattice."""
-        return warp(self.moving, self.displacement) if self.whole is None else self.whole.moved[self.rows]
+        return self._pulled(self.moving, self.displacement) if self.whole is None else self.whole.moved[self.rows]
 
     @cached_property
     def moved_back(self) -> Tensor:
         """Fixed images on the moving lattice."""
-        return warp(self.fixed, self.inverse_displacement) if self.whole is None else self.whole.moved_back[self.rows]
+        return self._pulled(self.fixed, self.inverse_displacement) if self.whole is None else self.whole.moved_back[self.rows]
+
+    def _pulled(self, images: Tensor, displacement: Tensor) -> Tensor:
+        return warp(images, displacement, gradient=self.gradient)
 
 
 def stacked(pairs: Sequence[TrainingPair]) -> tuple[Tensor, Tensor]:

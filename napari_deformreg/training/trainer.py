@@ -198,7 +198,7 @@ class Trainer:
         with own_randomness(number_from(self.config.seed, "layers", indices[0]), self.device), self.autocast():
             truth = truth_of(pairs, seeded(self.config.seed, MATCHING, indices[0])) if settings.weights.get(MATCHING) else None
             levels, own_loss = self.wrapped(fixed, moving, truth)
-        prediction = Prediction(fixed, moving, [level.float() for level in levels])
+        prediction = Prediction(fixed, moving, [level.float() for level in levels], gradient=settings.gradient)
         self._insist(bool(torch.isfinite(prediction.levels[-1]).all()))
         generators = [seeded(self.config.seed, "loss", index) for index in indices]
         loss, terms = judged(prediction, pairs, settings, generators)
