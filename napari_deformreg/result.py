@@ -109,6 +109,8 @@ class Provenance:
     libraries: Mapping[str, str] = field(default_factory=dict)
     start: StartChoice | None = None
     """Where the refinement started; None where it had no choice."""
+    driving_points_mm: tuple[tuple[float, float, float], ...] | None = None
+    """Fixed landmarks (RAS+ mm) that drove it; None where nobody noted them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,8 +75,9 @@ def _about_landmarks(landmarks: LandmarkErrors | None, spacing: float) -> Iterab
     if landmarks is None or not len(landmarks):
         return
     names = np.array(landmarks.pairs.names)
-    if landmarks.drove:
-        yield "The landmarks drove the registration: their errors show the fit, not the accuracy elsewhere."
+    if landmarks.drove.any():
+        which = "The landmarks" if landmarks.drove.all() else f"{int(landmarks.drove.sum())} of the landmarks"
+        yield f"{which} drove the registration: their errors show the fit, not the accuracy elsewhere."
     worse = names[landmarks.after_mm > landmarks.before_mm + spacing / 2]
     if len(worse):
         yield f"{len(worse)} of {len(names)} landmarks are farther apart than before: {_listed(worse)}."

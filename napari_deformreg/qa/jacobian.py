@@ -31,6 +31,7 @@ class FoldSummary:
     digital_count: int
     digital_percent: float
     ndv_percent: float
+    central_count: int
     central_percent: float
     digital_minimum: float
     jacobian_min: float
@@ -148,6 +149,7 @@ def _summary(domain: str, mask: np.ndarray, smallest: np.ndarray, folded_volume:
         digital_count=count,
         digital_percent=100 * count / inside.size,
         ndv_percent=100 * float(folded_volume[mask].sum(dtype=np.float64)) / inside.size,
+        central_count=inside.size - positive.size,
         central_percent=100 * (inside.size - positive.size) / inside.size,
         digital_minimum=float(least.min()),
         jacobian_min=float(inside.min()),

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float
 from ..result import RegistrationResult
 from ..space import LandmarkPairs
 
+SAME_PLACE_MM = 0.01
+"""Coordinates in tables are rounded to about this much; two anatomical landmarks lie farther apart."""
+
 
 @dataclass(frozen=True, eq=False)
 class LandmarkErrors:
@@ -32,8 +35,8 @@ class LandmarkErrors:
         How far each of those misses when carried back.
     outside_field : (n,) bool array
         The fixed landmark, or the moving one in fixed space, lies outside the fixed image: only the affine is known there.
-    drove : bool
-        Whether these landmarks drove the registration; then they do not judge it.
+    drove : (n,) bool array
+        Whether the pair drove the registration; then it does not judge it.
     """
 
     pairs: LandmarkPairs
@@ -45,7 +48,7 @@ class LandmarkErrors:
     moving_in_fixed_points: Float[np.ndarray, "n 3"]
     inverse_residual_mm: Float[np.ndarray, "n"]
     outside_field: Bool[np.ndarray, "n"]
-    drove: bool
+    drove: Bool[np.ndarray, "n"]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -69,7 +72,7 @@ class LandmarkErrors:
             row.update({f"{title}_{direction}": float(points[n, axis]) for axis, direction in enumerate("xyz")})
         row["inverse_residual_mm"] = float(self.inverse_residual_mm[n])
         row["outside_field"] = bool(self.outside_field[n])
-        row["drove_registration"] = self.drove
+        row["drove_registration"] = bool(self.drove[n])
         return row
 
 
@@ -88,5 +91,16 @@ def landmark_errors(result: RegistrationResult, pairs: LandmarkPairs) -> Landmar
         moving_in_fixed_points=back.points,
         inverse_residual_mm=back.residual_mm,
         outside_field=back.outside_field | ~result.displacement.grid.contains(pairs.fixed_points),
-        drove=result.settings.refine.landmark_weight > 0,
+        drove=_drove(result, pairs),
     )
+
+
+def _drove(result: RegistrationResult, pairs: LandmarkPairs) -> Bool[np.ndarray, "n"]:
+    """Tell which pairs drove the registration: those whose fixed point is one of the noted ones, whatever it is called."""
+    noted = result.provenance.driving_points_mm
+    if noted is None:  # an older result: it used what it was given
+        return np.full(len(pairs), result.settings.refine.landmark_weight > 0)
+    if not len(noted) or not len(pairs):
+        return np.zeros(len(pairs), dtype=bool)
+    apart = np.linalg.norm(pairs.fixed_points[:, None] - np.asarray(noted)[None], axis=-1)
+    return np.asarray(apart.min(axis=1) < SAME_PLACE_MM)

@@ -48,9 +48,14 @@ _FIELD = "nothing more"
 _ALL = (
     Metric(
         "tre_mm", "Target registration error", "mm", "lower", "landmark pairs",
-        "Distance between the fixed landmark carried by fixed_to_moving and its moving landmark. Before: between the two landmarks as the "
-        "headers place them.",
+        "Distance between the fixed landmark carried by fixed_to_moving and its moving landmark, for landmarks that did not drive the "
+        "registration. Before: between the two landmarks as the headers place them.",
         "10.1109/42.952729",
+    ),
+    Metric(
+        "fre_mm", "Fiducial registration error", "mm", "lower", "landmark pairs that drive the registration",
+        "The same distance for landmarks that drove the registration: how well they were fitted, not how accurate it is.",
+        "10.1109/42.736021",
     ),
     Metric(
         "landmark_residual_mm", "Inverse residual at landmarks", "mm", "lower", "landmark pairs",
@@ -121,6 +126,12 @@ _ALL = (
         "10.1109/TMI.2007.892646",
     ),
     Metric(
+        "structure_volume_change", "Local volume change in a structure", "1", "near 1", "labels of the fixed image",
+        "Central-difference determinant of fixed_to_moving, the affine included, over a fixed structure's voxels: percentiles. Above 1, "
+        "the place is larger in the moving image.",
+        "10.1109/TMI.2007.892646",
+    ),
+    Metric(
         "affine_determinant", "Volume change of the affine", "1", "-", _FIELD,
         "Determinant of the affine part. The Jacobian map is the local volume change times this number.",
         "10.1109/TMI.2007.892646",
@@ -138,8 +149,8 @@ _ALL = (
     ),
     Metric(
         "inverse_consistency_mm", "Inverse consistency error", "mm", "lower", _FIELD,
-        "|moving_to_fixed(fixed_to_moving(x)) - x| at voxel centers x of the fixed foreground (a fixed random choice of at most 50 "
-        "000), both by the exported fields; points that the deformation carries off the grid are left out.",
+        "|moving_to_fixed(fixed_to_moving(x)) - x| at the voxel centers x of the fixed foreground, both by the exported fields; points "
+        "that the deformation carries off the grid are left out.",
         "10.1109/42.932742",
     ),
     Metric(
@@ -149,8 +160,8 @@ _ALL = (
     ),
     Metric(
         "outside_moving_fraction", "Fixed foreground outside the moving image", "%", "lower", _FIELD,
-        "Share of the fixed foreground's points (chosen as for inverse_consistency_mm) that fixed_to_moving carries out of the moving "
-        "image's field of view; nothing there can be judged. Before: by the headers alone.",
+        "Share of the fixed foreground's voxels that fixed_to_moving carries out of the moving image's field of view; nothing there "
+        "can be judged. Before: by the headers alone.",
         "10.1088/0031-9155/46/3/201",
     ),
 )  # fmt: skip

@@ -31,12 +31,15 @@ class StructureOverlap:
     ----------
     label, name : int, str
         Which structure.
+    voxels : int
+        Voxels of the fixed structure.
     fixed_volume_mm3, moving_volume_mm3, moved_volume_mm3 : float
         In the fixed image, in the moving image (None without its labels), and moved on the fixed grid.
     """
 
     label: int
     name: str
+    voxels: int
     fixed_volume_mm3: float
     moving_volume_mm3: float | None
     moved_volume_mm3: float
@@ -79,8 +82,8 @@ def structure_overlaps(fixed: LabelMap, moved: LabelMap, moving: LabelMap | None
     before = None if moving is None else on_grid(moving, fixed.grid)
     numbers = np.array(sorted(set(fixed.labels) | set((moving or moved).labels)), dtype=np.int32)
     names = {**(moving.label_names if moving is not None else {}), **fixed.label_names}
-    places = [None if part is None else _places(part.data, numbers) for part in (fixed, moved, before)]
-    own_volumes = None if moving is None else _counts(_places(moving.data, numbers), len(numbers)) * _voxel_mm3(moving.grid)
+    places = [None if part is None else places_of(part.data, numbers) for part in (fixed, moved, before)]
+    own_volumes = None if moving is None else _counts(places_of(moving.data, numbers), len(numbers)) * _voxel_mm3(moving.grid)
     surfaces = [None if place is None else _surfaces(place, len(numbers), fixed.grid) for place in places]
     tables = [_confusion(places[0], place, len(numbers)) for place in places[1:]]
     rows = []
@@ -119,7 +122,7 @@ def _voxel_mm3(grid: Grid) -> float:
     return float(abs(np.linalg.det(grid.affine[:3, :3])))
 
 
-def _places(data: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def places_of(data: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Replace each number by its place in `numbers`, counted from 1; 0 for background and numbers not listed."""
     low, high = int(data.min()), int(data.max())
     if high - low > 4_000_000:  # a lookup table would be larger than the search is slow
@@ -229,6 +232,7 @@ def _row(
     return StructureOverlap(
         label=number,
         name=name or f"label {number}",
+        voxels=int(fixed_voxels),
         fixed_volume_mm3=float(fixed_voxels) * voxel_mm3,
         moving_volume_mm3=moving_volume,
         moved_volume_mm3=float(moved_voxels) * voxel_mm3,

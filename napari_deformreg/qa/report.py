@@ -23,6 +23,7 @@ from .landmarks import LandmarkErrors, landmark_errors
 from .metrics import METRICS, Better
 from .overlap import StructureOverlap, structure_overlaps, structure_rows
 from .similarity import Similarity, similarities
+from .volume_change import StructureChange, structure_changes
 
 REGIONS_IN_JSON = 200
 """A field that folds in more places is not read region by region."""
@@ -74,6 +75,10 @@ class Report:
         Structure by structure; empty without labels.
     folds : FoldReport
         Folds and volume changes.
+    consistency : Consistency
+        Inverse consistency, as numbers and as a map.
+    structure_changes : tuple of StructureChange
+        Volume changes and folds, structure by structure; empty without fixed labels.
     attention : tuple of str
         What a reader should look at first, worst first; empty when nothing stands out.
     provenance : mapping
@@ -84,6 +89,8 @@ class Report:
     landmarks: LandmarkErrors | None
     structures: tuple[StructureOverlap, ...]
     folds: FoldReport
+    consistency: Consistency
+    structure_changes: tuple[StructureChange, ...]
     attention: tuple[str, ...]
     provenance: Mapping[str, Any]
 
@@ -115,6 +122,7 @@ class Report:
                 "values": [vars(value) for value in self.values],
                 "landmarks": None if self.landmarks is None else self.landmarks.rows(),
                 "structures": structure_rows(self.structures),
+                "structure_changes": [vars(change) for change in self.structure_changes],
                 "folds": {
                     "foreground": vars(folds.foreground),
                     "whole_grid": vars(folds.whole_grid),
@@ -145,9 +153,9 @@ class Report:
 _STATISTICS = {"mean": "mean", "median": "median", "p95": "95 %", "max": "max", "min": "min", "p1": "1 %", "p50": "median", "p99": "99 %"}
 
 _HEADLINE = (
-    "tre_mm_mean", "tre_mm_median", "tre_mm_max", "dice_mean", "hd95_mm_mean", "mean_surface_distance_mm_mean", "ncc", "lncc", "nmi",
-    "fold_digital_fraction", "ndv", "jacobian_determinant_p1", "jacobian_determinant_p99", "sd_log_jacobian", "inverse_consistency_mm_p95",
-    "displacement_mm_median", "displacement_mm_max", "outside_moving_fraction",
+    "tre_mm_mean", "tre_mm_median", "tre_mm_max", "fre_mm_mean", "dice_mean", "hd95_mm_mean", "mean_surface_distance_mm_mean",
+    "ncc", "lncc", "nmi", "fold_digital_fraction", "ndv", "jacobian_determinant_p1", "jacobian_determinant_p99", "sd_log_jacobian",
+    "inverse_consistency_mm_p95", "displacement_mm_median", "displacement_mm_max", "outside_moving_fraction",
 )  # fmt: skip
 
 
@@ -245,6 +253,8 @@ def build_report(
         landmarks=landmarks,
         structures=structures,
         folds=folds,
+        consistency=consistency,
+        structure_changes=() if fixed_labels is None else structure_changes(fixed_labels, folds),
         attention=things_to_check(result, landmarks, structures, folds, consistency, (before, after)),
         provenance=_provenance(fixed, moving, result, foreground, created),
     )
@@ -267,10 +277,14 @@ _TAKEN: Mapping[str, Callable[[np.ndarray], Any]] = {
 def _landmark_values(landmarks: LandmarkErrors | None) -> Iterable[Value]:
     if landmarks is None or not len(landmarks):
         return
-    domain = "landmark pairs that drove the registration" if landmarks.drove else "landmark pairs"
-    for statistic, taken in _TAKEN.items():
-        value, before = float(taken(landmarks.after_mm)), float(taken(landmarks.before_mm))
-        yield _value("tre_mm", statistic, value, domain, len(landmarks), before)
+    for metric, domain, chosen in (
+        ("tre_mm", "landmark pairs that did not drive the registration", ~landmarks.drove),
+        ("fre_mm", "landmark pairs that drove the registration", landmarks.drove),
+    ):
+        after, before = landmarks.after_mm[chosen], landmarks.before_mm[chosen]
+        for statistic, taken in _TAKEN.items() if len(after) else ():
+            yield _value(metric, statistic, float(taken(after)), domain, len(after), float(taken(before)))
+    domain = "landmark pairs"
     yield _value("landmark_residual_mm", "max", float(landmarks.inverse_residual_mm.max()), domain, len(landmarks))
 
 
@@ -318,8 +332,7 @@ def _summary_values(summary: FoldSummary) -> Iterable[Value]:
 
 
 def _field_values(result: RegistrationResult, foreground: Foreground, consistency: Consistency) -> Iterable[Value]:
-    domain = foreground.description + (f", {consistency.points} points of it" if consistency.sampled else "")
-    error = consistency.error_mm
+    domain, error = foreground.description, consistency.error_mm
     for statistic in ("mean", "p95", "max"):
         yield _value("inverse_consistency_mm", statistic, float(_TAKEN[statistic](error)) if error.size else None, domain, error.size)
     inside = result.displacement.displacement_mm[foreground.mask]
@@ -343,6 +356,7 @@ def _provenance(fixed: Volume, moving: Volume, result: RegistrationResult, foreg
         "start": None if origin.start is None else {**vars(origin.start), "text": origin.start.text},
         "notices": [*origin.notices, *fixed.notices, *moving.notices],
         "libraries": dict(origin.libraries),
+        "driving_points_mm": None if origin.driving_points_mm is None else [list(point) for point in origin.driving_points_mm],
         "inputs": [_input(fixed, "fixed"), _input(moving, "moving")],
         "foreground": {"description": foreground.description, "voxels": foreground.voxels},
         "affine_matrix_ras_mm": result.affine.matrix.tolist(),

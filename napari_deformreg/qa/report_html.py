@@ -157,11 +157,13 @@ def _landmarks(landmarks: LandmarkErrors | None) -> str:
         axes = " / ".join(f"{row[f'difference_after_{axis}_mm']:+.2f}" for axis in "xyz")
         place = ", ".join(f"{row[f'fixed_{axis}']:.1f}" for axis in "xyz")
         remark = "outside the fixed image" if row["outside_field"] else _change(row["tre_before_mm"], row["tre_after_mm"], "lower")
+        remark += " · drove the registration" if row["drove_registration"] else ""
         numbers = (number_text(row["tre_before_mm"]), f"<b>{number_text(row['tre_after_mm'])}</b>", axes, place)
         residual = row["inverse_residual_mm"]
         rows.append((escape(row["name"]), *numbers, "&lt; 0.001" if residual < 1e-3 else number_text(residual), remark))
     head = ("landmark", "TRE before (mm)", "TRE after (mm)", "R / A / S part (mm)", "fixed position (mm RAS)", "inverse residual (mm)", "")
-    drove = "<p><b>These landmarks drove the registration; they do not judge it.</b></p>" if landmarks.drove else ""
+    note = "<p><b>Landmarks that drove the registration do not judge it: their errors show the fit.</b></p>"
+    drove = note if landmarks.drove.any() else ""
     return "<h2>Landmarks, worst first</h2>" + drove + _table(head, rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -158,7 +158,12 @@ def _provenance(origin: Mapping[str, Any]) -> Provenance:
         notices=tuple(origin.get("notices", ())),
         libraries=dict(origin.get("libraries", {})),
         start=_start(origin.get("start")),
+        driving_points_mm=_points(origin.get("driving_points_mm")),
     )
+
+
+def _points(noted: Sequence[Sequence[float]] | None) -> tuple[tuple[float, float, float], ...] | None:
+    return None if noted is None else tuple((float(x), float(y), float(z)) for x, y, z in noted)
 
 
 def _start(noted: Mapping[str, Any] | None) -> StartChoice | None:

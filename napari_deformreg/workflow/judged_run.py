@@ -97,11 +97,18 @@ def run(inputs: Inputs, settings: Settings) -> Generator[Step, Control | None, O
         moving_labels=inputs.moving_labels if settings.refine.label_weight > 0 else None,
     )
     result = yield from _within(steps, READ_UNTIL, REGISTER_UNTIL)
+    result = _with_driving_points(result, _driving_landmarks(inputs, settings))
     return (yield from _within(_evaluating(inputs, result), REGISTER_UNTIL, EVALUATE_UNTIL))
 
 
 def _driving_landmarks(inputs: Inputs, settings: Settings) -> LandmarkPairs | None:
     return inputs.landmark_pairs if settings.refine.landmark_weight > 0 else None
+
+
+def _with_driving_points(result: RegistrationResult, pairs: LandmarkPairs | None) -> RegistrationResult:
+    """Note which landmarks drove the registration: they must not judge it, today or when the folder is judged again."""
+    points = () if pairs is None else tuple((float(x), float(y), float(z)) for x, y, z in pairs.fixed_points)
+    return replace(result, provenance=replace(result.provenance, driving_points_mm=points))
 
 
 def _within(steps: Generator[Step, Control | None, T], first: float, last: float) -> Generator[Step, Control | None, T]:
