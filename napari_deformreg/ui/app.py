@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..io import open_result_folder
 from ..workflow import InputPaths
 from .register_dock import RegisterDock
+from .review_dock import ReviewDock
 
 WINDOW_SIZE = (1500, 950)
 
@@ -37,9 +38,10 @@ def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
 
 
 def build_result_viewer(viewer: Any, folder: str | Path, paths: InputPaths | None = None) -> RegisterDock:
-    """Show a result folder in a viewer, with the Register dock, which opens it while the window is there already."""
+    """Show a result folder in a viewer, with the Register dock, which opens it while the window is there already, and the Review dock."""
     dock = RegisterDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Register", area="right")
+    viewer.window.add_dock_widget(ReviewDock(viewer), name="Review", area="right", tabify=True)
+    viewer.window.add_dock_widget(dock, name="Register", area="right", tabify=True)
     dock.open_result(folder, paths)
     return dock
 

@@ -28,3 +28,9 @@ def text_overlay(viewer: Any) -> Any:
 def scale_bar(viewer: Any) -> Any:
     """Return the scale bar drawn over the canvas."""
     return _member(viewer, ("canvas", "overlays", "scale_bar"), "scale_bar")
+
+
+def canvas_size(viewer: Any) -> tuple[int, int]:
+    """Return height and width of the canvas in pixels."""
+    canvas = viewer.canvas if "canvas" in dir(viewer) else None
+    return tuple(int(n) for n in canvas.size) if canvas is not None else (800, 600)  # type: ignore[return-value]

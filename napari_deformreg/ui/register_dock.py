@@ -25,13 +25,14 @@ from . import garbage, layers
 from .adding import LayerAdder, warm_up
 from .input_rows import InputRow, dropped_files
 from .layers import LayerTuple
+from .open_folder import opening_result
 from .pictures import ResultPicture
 from .process import in_process
 from .readers import read_layer
 from .register_page import ROWS, RegisterPage
 from .result_layers import result_layers
 from .result_panel import ResultPanel
-from .work import checking_model, opening, registering
+from .work import checking_model, registering
 from .worker import Runner, Steps
 
 if TYPE_CHECKING:
@@ -350,9 +351,7 @@ def _loading(path: Path, kind: str) -> Generator[Step, Any, tuple[str, LayerTupl
 
 
 def _opening(folder: Path, paths: InputPaths | None) -> Generator[Step, Any, tuple[str, Any]]:
-    warm_up()
-    found, picture, settings = yield from in_process(opening, folder, paths)
-    return "result", (found, picture, result_layers(picture), settings)
+    return "result", (yield from opening_result(folder, paths))
 
 
 def _paths(used: dict[str, Any]) -> InputPaths | None:

@@ -25,6 +25,7 @@ from .overlays import DrawnField
 from .pictures import ResultPicture
 from .process import in_process
 from .scrolling import scrolled
+from .shown import ShownResult
 from .summary import SummaryView
 from .turns import Turns
 from .work import writing
@@ -45,6 +46,7 @@ class ResultPanel(QWidget):
         self._picture: ResultPicture | None = None
         self._overlays: FieldOverlays | None = None
         self._fixed_layer: Any | None = None
+        self._found: dict[str, Any] = {}
         self._oriented = False
         self._text = OrientationText(viewer)
         self.summary = SummaryView()
@@ -65,6 +67,13 @@ class ResultPanel(QWidget):
         self._lay_out()
         self._update_buttons()
         viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    @property
+    def current(self) -> ShownResult | None:
+        """The result that is shown, once all of its layers are there."""
+        if self._picture is None or not self._found:
+            return None
+        return ShownResult(self._picture, self._found, self._folder, self._outcome, self._paths)
 
     @property
     def busy(self) -> bool:
@@ -126,7 +135,7 @@ class ResultPanel(QWidget):
         self.adder.stop()
         self._release_overlays()
         self.controls.release()
-        self._picture = picture
+        self._picture, self._found = picture, {}
         placement = Placement(picture.displacement.grid)
         reused = fixed_layer is not None and layers.is_drawn_as(fixed_layer, placement)
         self._fixed_layer = fixed_layer if reused else None
@@ -166,6 +175,7 @@ class ResultPanel(QWidget):
         compat.scale_bar(self._viewer).visible = True
 
     def _bind(self, found: dict[str, Any], picture: ResultPicture) -> None:
+        self._found = found
         field = DrawnField.of(picture.displacement)
         self._overlays = FieldOverlays(self._viewer, field, found.get(parts.QUIVER), found.get(parts.DEFORMED_GRID), self)
         self._overlays.drawn.connect(self.controls.note_arrows)
@@ -191,6 +201,8 @@ class ResultPanel(QWidget):
 
     def _on_layer_removed(self, event: Any) -> None:
         self.controls.forget(event.value)
+        for part in [part for part, layer in self._found.items() if layer == event.value]:
+            del self._found[part]
 
     def _lay_out(self) -> None:
         inside = QWidget()

@@ -1,0 +1,196 @@
+"""The Review dock: where a registration is wrong, how badly, and the reviewer's verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
+from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
+
+from ..errors import DeformregError
+from ..workflow import InputPaths
+from . import garbage
+from .input_rows import dropped_files
+from .open_folder import opening_result
+from .result_panel import ResultPanel
+from .review.case import ReviewTab, button, buttons, note
+from .review.folds_tab import FoldsTab
+from .review.places import Places
+from .review.structures_tab import StructuresTab
+from .shown import ShownResult, topmost
+from .worker import Runner
+
+if TYPE_CHECKING:
+    import napari
+
+RESEARCH_ONLY = "Research use only. Not a medical device."
+
+KEYS = {"PageDown": 1, "PageUp": -1}
+"""Next and previous row of the tab that is open."""
+
+
+class ReviewDock(QWidget):
+    """Reviews the result that the window shows, or one from a folder.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the result is shown.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer: Any = viewer
+        self._docked = False
+        self._alive = True
+        self._garbage = garbage.Hold()
+        self.destroyed.connect(self._garbage.release)
+        self._panels: list[ResultPanel] = []
+        self._looking = QTimer(self)
+        self._looking.setSingleShot(True)
+        self._looking.setInterval(0)
+        self._looking.timeout.connect(self._look_for_panels)
+        self.case: ShownResult | None = None
+        self.places = Places(viewer)
+        self.loader = Runner(self)
+        self.own = ResultPanel(viewer)
+        self.folds = FoldsTab(viewer, self.places)
+        self.structures = StructuresTab(viewer, self.places)
+        self.pages: list[ReviewTab] = [self.folds, self.structures]
+        self.tabs = QTabWidget()
+        self.message = note("Register two images, or open a result folder (or drop one here).")
+        self._lay_out()
+        self._connect()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a result is being opened."""
+        return self.loader.busy or self.own.busy
+
+    def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
+        """Show a result folder for review; its inputs are where it notes them, or at `paths`."""
+        if self.busy:
+            self.message.setText("Another result is being opened; try again when that is done.")
+            return
+        self.message.setText(f"Opening {folder} …")
+        self.loader.start(lambda: opening_result(Path(folder), paths))
+
+    def step(self, direction: int) -> None:
+        """Go to the next (1) or previous (-1) row of the tab that is open."""
+        page = self.tabs.currentWidget()
+        if isinstance(page, ReviewTab):
+            page.step(direction)
+
+    def shut_down(self) -> None:
+        """Stop everything and follow the viewer no more; for a dock or window that goes away."""
+        if not self._alive:
+            return
+        self._alive = False
+        self._looking.stop()
+        self.loader.drop()
+        self.own.shut_down()
+        for page in self.pages:
+            page.release()
+        self.places.forget()
+        for key in KEYS:
+            self._viewer.bind_key(key, None)
+        events = self._viewer.layers.events
+        events.inserted.disconnect(self._on_inserted)
+        self._panels.clear()
+        self._garbage.release()
+
+    # --- Qt ---------------------------------------------------------------------------------------------------------
+
+    def event(self, event: QEvent) -> bool:
+        """Notice when napari puts the widget into its dock, and when it takes it out: the dock was closed."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self._docked and self.parent() is None:
+                self.shut_down()
+            self._docked = self.parent() is not None
+            if self._docked:
+                self._looking.start()  # A turn later the dock is in its window.
+        return bool(super().event(event))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept a result folder anywhere on the dock."""
+        if any(path.is_dir() for path in dropped_files(event)):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open a dropped result folder."""
+        event.setDropAction(Qt.DropAction.CopyAction)
+        event.accept()
+        for path in dropped_files(event):
+            if path.is_dir():
+                self.open_result(path)
+                return
+
+    def _lay_out(self) -> None:
+        self.setAcceptDrops(True)
+        for page in self.pages:
+            self.tabs.addTab(page, page.title)
+        self.tabs.addTab(self.own, "View")
+        self.tabs.setTabVisible(self.tabs.indexOf(self.own), False)
+        open_button = button("Open result…", "Open a result folder for review.", self._ask_folder)
+        whole = button("Whole image", "See the whole image again.", self._viewer.reset_view)
+        column = QVBoxLayout(self)
+        column.addLayout(buttons(open_button, whole))
+        column.addWidget(self.message)
+        column.addWidget(self.tabs, 1)
+        column.addWidget(note(RESEARCH_ONLY))
+
+    def _connect(self) -> None:
+        self.loader.succeeded.connect(self._on_loaded)
+        self.loader.failed.connect(self._on_load_failed)
+        self._viewer.layers.events.inserted.connect(self._on_inserted)
+        for key, direction in KEYS.items():
+            self._viewer.bind_key(key, lambda viewer, direction=direction: self.step(direction), overwrite=True)
+            # The canvas has keys of its own; these are for the rest of the dock.
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(lambda direction=direction: self.step(direction))
+        self._follow(self.own)
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open result folder")
+        if name:
+            self.open_result(name)
+
+    def _on_loaded(self, loaded: Any) -> None:
+        folder, picture, entries, _settings = loaded
+        self.own.show_folder(folder, picture, entries)
+
+    def _on_load_failed(self, error: DeformregError) -> None:
+        self.message.setText(str(error))
+
+    def _on_inserted(self, event: Any) -> None:
+        self._look_for_panels()
+
+    def _look_for_panels(self) -> None:
+        """Follow the results that other docks of this window show."""
+        for panel in topmost(self).findChildren(ResultPanel):
+            if panel not in self._panels:
+                self._follow(panel)
+                if panel.current is not None and self.case is None:
+                    self._show_case(panel.current, own=panel is self.own)
+
+    def _follow(self, panel: ResultPanel) -> None:
+        self._panels.append(panel)
+        panel.shown.connect(self._on_shown)
+
+    def _on_shown(self) -> None:
+        panel = self.sender()
+        if self._alive and isinstance(panel, ResultPanel) and panel.current is not None:
+            self._show_case(panel.current, own=panel is self.own)
+
+    def _show_case(self, case: ShownResult, own: bool) -> None:
+        self.case = case
+        self.places.forget()
+        self.tabs.setTabVisible(self.tabs.indexOf(self.own), own)
+        self.message.setText(f"Review of {case.folder}" if case.folder is not None else "Review of the fresh result (not saved yet)")
+        for page in self.pages:
+            page.show_case(case)

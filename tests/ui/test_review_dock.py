@@ -1,0 +1,151 @@
+"""The Review dock in a real window, through its own widgets."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from review_helpers import FOLD_VOXEL, planted_outcome
+
+from napari_deformreg.ui import layers
+from napari_deformreg.ui import result_layers as parts
+from napari_deformreg.ui.pictures import picture_of_outcome
+from napari_deformreg.ui.result_layers import result_layers
+from napari_deformreg.ui.result_panel import ResultPanel
+from napari_deformreg.ui.review.places import PLACE
+from napari_deformreg.ui.review_dock import ReviewDock
+from napari_deformreg.workflow import write_outcome
+
+pytestmark = pytest.mark.window
+
+
+@pytest.fixture(scope="session")
+def planted(outcome):
+    return planted_outcome(outcome)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy):
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
+def dock(viewer, qtbot, planted):
+    """A panel that shows the result with the planted fold, and the Review dock beside it."""
+    panel = ResultPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Result")
+    picture = picture_of_outcome(planted)
+    with qtbot.waitSignal(panel.shown, timeout=30_000):
+        panel.show_outcome(planted, picture, result_layers(picture), None, None)
+    dock = ReviewDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Review")
+    qtbot.waitUntil(lambda: dock.case is not None, timeout=5000)
+    yield dock
+    dock.shut_down()
+    panel.shut_down()
+
+
+def slices(viewer):
+    return tuple(viewer.dims.current_step)
+
+
+def voxels_shown(grid, point_mm):
+    return tuple(np.round(layers.Placement(grid).to_layer_points(np.array([point_mm]))[0]).astype(int))
+
+
+def test_folds_are_listed_worst_first_with_both_tests(dock, planted):
+    rows = dock.folds.table.rows_model.rows
+    regions = planted.folds.regions
+    assert [row["label"] for row in rows] == [region.label for region in regions]
+    assert rows[0]["smallest_determinant"] == regions[0].smallest_determinant
+    counts = dock.folds.counts.rows_model
+    texts = [[counts.data(counts.index(r, c)) for c in range(3)] for r in range(counts.rowCount())]
+    assert texts[0][1].startswith(str(planted.folds.foreground.digital_count))
+    assert texts[0][2].startswith(str(planted.folds.whole_grid.digital_count))
+    assert f"{planted.folds.foreground.central_percent:.3g} %" in texts[1][1]
+    tip = counts.data(counts.index(0, 1), Qt.ItemDataRole.ToolTipRole)
+    assert "ten finite-difference determinants" in tip
+    assert planted.folds.foreground.domain in tip
+
+
+def test_choosing_a_fold_goes_there_and_zooms(dock, viewer, planted, qtbot):
+    region = planted.folds.regions[0]
+    assert max(abs(np.array(region.center_voxel) - FOLD_VOXEL)) <= 1, "the planted fold is the worst"
+    zoom = viewer.scene.camera.zoom
+    table = dock.folds.table
+    first = table.visualRect(table.model().index(0, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=first)
+    assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm)
+    assert viewer.scene.camera.zoom > 1.5 * zoom
+    ring = viewer.layers[PLACE]
+    drawn = ring.data_to_world(ring.data[0])
+    np.testing.assert_allclose(drawn[1:], viewer.scene.camera.center[1:], atol=1e-3)
+    viewer.dims.set_current_step(0, 0)
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=first)
+    assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm), "the same row again goes there again"
+
+
+def test_keys_walk_through_the_folds(dock, viewer, planted, qtbot):
+    count = len(planted.folds.regions)
+    for _ in range(count + 1):
+        qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageDown)
+    assert dock.folds.table.current()["label"] == planted.folds.regions[-1].label
+    for _ in range(count + 1):
+        qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageUp)
+    assert dock.folds.table.current()["label"] == planted.folds.regions[0].label
+    qtbot.mouseClick(dock.folds.next_button, Qt.MouseButton.LeftButton)
+    assert dock.folds.table.currentIndex().row() == min(1, count - 1)
+
+
+def test_tables_sort_by_value(dock, qtbot):
+    dock.tabs.setCurrentWidget(dock.structures)
+    table = dock.structures.table
+    titles = [column.key for column in table.rows_model.columns]
+    for order, sign in ((Qt.SortOrder.AscendingOrder, 1), (Qt.SortOrder.DescendingOrder, -1)):
+        table.sortByColumn(titles.index("hd95_after_mm"), order)
+        values = [table.row_at(n)["hd95_after_mm"] for n in range(len(table.rows_model.rows))]
+        known = [value for value in values if value is not None]
+        assert known == sorted(known, reverse=sign < 0)
+        assert values == known + [None] * (len(values) - len(known))
+
+
+def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.structures)
+    rows = {row["name"]: row for row in dock.structures.table.rows_model.rows}
+    for structure in planted.report.structures:
+        assert rows[structure.name]["dice_after"] == structure.dice_after
+        assert rows[structure.name]["fixed_ml"] == pytest.approx(structure.fixed_volume_mm3 / 1000)
+    dock.structures.table.choose(2)
+    found = {parts.part_of(layer): layer for layer in viewer.layers}
+    both = (found[parts.FIXED_LABELS], found[parts.MOVED_LABELS])
+    qtbot.waitUntil(lambda: all(layer.visible and layer.contour > 0 for layer in both), timeout=5000)
+    qtbot.mouseClick(dock.structures.only, Qt.MouseButton.LeftButton)
+    label = dock.structures.table.current()["label"]
+    assert all(layer.show_selected_label and layer.selected_label == label for layer in both)
+
+
+def test_a_folder_is_opened_for_review(viewer, planted, qtbot, tmp_path):
+    write_outcome(planted, tmp_path / "case")
+    dock = ReviewDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Review")
+    dock.open_result(tmp_path / "case")
+    qtbot.waitUntil(lambda: dock.case is not None, timeout=60_000)
+    assert dock.case.folder == tmp_path / "case"
+    assert dock.folds.table.rows_model.rowCount() == len(planted.folds.regions)
+    dock.shut_down()
+
+
+def test_closing_the_dock_leaves_nothing_behind(dock, viewer):
+    dock.folds.table.choose(0)
+    assert PLACE in viewer.layers
+    names = {layer.name for layer in viewer.layers} - {PLACE}
+    viewer.window.remove_dock_widget(dock)
+    assert {layer.name for layer in viewer.layers} == names
+    assert not dock._alive
+
+
+def test_layers_may_go_away(dock, viewer):
+    dock.folds.table.choose(0)
+    viewer.layers.clear()
+    dock.folds.table.choose(0)
+    dock.step(1)
+    dock.structures.table.choose(1)
+    dock.structures.contours.setChecked(False)
