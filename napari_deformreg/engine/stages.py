@@ -190,7 +190,7 @@ def _run(
 ) -> Steps:
     model, remarks = settled_model(settings, fixed.grid)
     run = Run(settings, device, model, notices=[*notices, *remarks])
-    run.heed((yield run.placed(Step("prepare", message="Preparing the images"), 0.0)))
+    run.heed((yield run.placed(Step("prepare", message="the images; the first run on a machine compiles for a minute or so"), 0.0)))
     with run.timed("prepare"):
         case = _case(device, fixed, moving, settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from .layers import METADATA_KEY
 
 NOTHING = "—"
+BUTTON_WIDTH = 32
+
+_last_folder = ""
+"""Where a file was last chosen: the other files of a case mostly lie there too."""
 
 
 class InputRow(QWidget):
@@ -46,15 +50,14 @@ class InputRow(QWidget):
         self.combo.setMinimumContentsLength(8)
         self.combo.addItem(NOTHING)
         self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
-        label = QLabel(title)
-        label.setMinimumWidth(label.fontMetrics().horizontalAdvance("Moving landmarks") + 6)
-        button = QToolButton()
-        button.setText("…")
+        self.label = QLabel(title)
+        button = QPushButton("…")
+        button.setMaximumWidth(BUTTON_WIDTH)
         button.setToolTip(f"Open a file as {title.lower()}")
         button.clicked.connect(self._browse)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(label)
+        row.addWidget(self.label)
         row.addWidget(self.combo, 1)
         row.addWidget(button)
 
@@ -97,9 +100,19 @@ class InputRow(QWidget):
             self.file_given.emit(files[0])
 
     def _browse(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, self.title, "", f"{self._file_filter};;All files (*)")
+        global _last_folder
+        name, _ = QFileDialog.getOpenFileName(self, self.title, _last_folder, f"{self._file_filter};;All files (*)")
         if name:
+            _last_folder = str(Path(name).parent)
             self.file_given.emit(Path(name))
+
+
+def aligned(rows: Iterable[InputRow]) -> None:
+    """Let the choices of several rows begin at one place; for rows that have their style sheet, i.e. are shown."""
+    labels = [row.label for row in rows]
+    width = max(label.sizeHint().width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width)
 
 
 def dropped_files(event: QDropEvent) -> list[Path]:

@@ -19,6 +19,7 @@ from jaxtyping import Float, Shaped
 from ..errors import InputError
 from ..space import Grid, LabelMap, Landmarks, Volume
 from ..space.orientation import axis_codes, reorient
+from .contrast import contrast_limits
 
 METADATA_KEY = "napari-deformreg"
 AXIS_LABELS = ("z", "y", "x")
@@ -131,14 +132,6 @@ def points_layer(
     drawn = placement.to_layer_points(landmarks.points) * placement.spacing[::-1] / size_mm
     table = pd.DataFrame({"name": list(landmarks.names), **(features or {})})
     return drawn, {**own, "size": 1, "features": table, **arguments}, "points"
-
-
-def contrast_limits(data: Shaped[np.ndarray, "i j k"]) -> tuple[float, float]:
-    """Give a window between the 1st and the 99.5th percentile of a sample of the voxels: stable, quick and never empty."""
-    stride = max(1, round((data.size / 200_000) ** (1 / 3)))
-    sample = data[tuple(slice(None, None, stride if n > stride else None) for n in data.shape)]
-    low, high = (float(q) for q in np.percentile(sample, (1.0, 99.5)))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 @dataclass(frozen=True, eq=False)

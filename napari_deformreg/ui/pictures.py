@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..io import result_folder as names
 from ..result import RegistrationResult
 from ..space import AffineTransform, DisplacementField, LabelMap, Landmarks, Volume
 from ..workflow import InputPaths, Outcome, read_result
+from .contrast import contrast_limits, hounsfield_window
 
 _ROW_FEATURES = {"tre_before_mm": "tre_before_mm", "tre_after_mm": "tre_after_mm", "inverse_residual_mm": "residual_mm"}
 
@@ -65,11 +67,19 @@ class ResultPicture:
     moved_points: MovedPoints | None = None
     notices: tuple[str, ...] = field(default=())
 
-    @property
+    @cached_property
     def window(self) -> tuple[float, float] | None:
-        """The intensities that the run compared, where the settings name them (Hounsfield units): the best window to judge it in."""
+        """One window to judge all images in, if they are on one scale: what the run compared, or that of a CT."""
         limits = self.report.get("provenance", {}).get("settings", {}).get("intensity_range")
-        return None if limits is None else (float(limits[0]), float(limits[1]))
+        if limits is not None:
+            return float(limits[0]), float(limits[1])
+        windows = [hounsfield_window(volume.data) for volume in (self.fixed, self.moved) if volume is not None]
+        return None if None in windows else windows[0]
+
+    @cached_property
+    def moving_limits(self) -> tuple[float, float]:
+        """Contrast of moved, and of moving before: the same, so that before and after differ by the registration alone."""
+        return self.window or contrast_limits(self.moved.data)
 
 
 def picture_of_outcome(outcome: Outcome) -> ResultPicture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari.layers import Image, Labels, Points
 from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -20,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from ..result import Step
 from ..settings import PRESET_HELP, PRESETS, Settings
-from .input_rows import InputRow
+from .input_rows import InputRow, aligned
 from .model_choice import ModelChoice
 from .readers import LANDMARK_FILTER, VOLUME_FILTER
 from .scrolling import scrolled
@@ -124,6 +125,11 @@ class RegisterPage(QWidget):
         """Show one line of text."""
         self.message.setText(text)
         self.message.setStyleSheet("color: #ff8a80;" if problem else "")
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Align the rows, now that the window's style sheet decides their font."""
+        super().showEvent(event)
+        aligned(self.rows.values())
 
     def _make_choices(self) -> None:
         self.preset = QComboBox()

@@ -41,8 +41,8 @@ def result_layers(picture: ResultPicture) -> list[LayerTuple]:
     placement = Placement(picture.displacement.grid)
     built: list[LayerTuple | None] = [
         _gray(picture.fixed, FIXED, picture.window, visible=True),
-        _gray(picture.moving_before, MOVING_BEFORE, picture.window, visible=False),
-        _gray(picture.moved, MOVED, picture.window, visible=True),
+        _gray(picture.moving_before, MOVING_BEFORE, picture.moving_limits, visible=False),
+        _gray(picture.moved, MOVED, picture.moving_limits, visible=True),
         _jacobian(picture),
         _structures(picture.fixed_labels, FIXED_LABELS),
         _structures(picture.moved_labels, MOVED_LABELS),
