@@ -90,6 +90,7 @@ def warm_up() -> None:
     cube = np.arange(8).reshape(2, 2, 2)
     for data, kind in (
         (cube.astype(np.float32), "image"),
+        (cube.astype(np.uint8), "labels"),
         (cube.astype(np.uint16), "labels"),
         (np.zeros((1, 3)), "points"),
         (np.zeros((1, 2, 3)), "vectors"),

@@ -112,9 +112,11 @@ def labels_layer(labels: LabelMap, **arguments: Any) -> LayerTuple:
 
 
 def _compact(labels: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:
-    """Give labels two bytes each if they fit: for wider ones napari compiles code in the GUI thread, half a second at a time."""
-    fits = not labels.size or (labels.min() >= 0 and labels.max() <= np.iinfo(np.uint16).max)
-    return labels.astype(np.uint16) if fits else labels
+    """Give labels one byte each where that leaves room for as many more, else two: for wider ones napari compiles code in the GUI thread."""
+    largest = int(labels.max(initial=0))
+    if labels.min(initial=0) < 0 or largest > np.iinfo(np.uint16).max:
+        return labels
+    return labels.astype(np.uint8 if largest <= np.iinfo(np.uint8).max // 2 else np.uint16)
 
 
 def points_layer(

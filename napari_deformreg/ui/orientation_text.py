@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
 
 from . import compat
+from .painted_ahead import paint_ahead
 from .turns import Turns
 
 _DIRECTIONS = {0: ("S", "I"), 1: ("A", "P"), 2: ("R", "L")}
-_UNSEEN = (0.0, 0.0, 0.0, 0.0)
-
-_written: set[str] = set()
-"""Characters that were drawn already: napari paints each new one at great size first, which takes some 10 ms."""
-
 _PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
 
 
@@ -26,6 +21,10 @@ class OrientationText:
         self._following = False
         self._mine = ""
         self._turns = Turns()
+
+    def prepare(self) -> None:
+        """Paint all that will be written on the canvas once, unseen."""
+        self._turns.run(paint_ahead(self._viewer, CHARACTERS), self._write)
 
     def start(self) -> None:
         """Write, and follow the viewer's axes."""
@@ -39,47 +38,24 @@ class OrientationText:
 
     def stop(self) -> None:
         """Follow the viewer no more."""
+        self._turns.stop()
         if not self._following:
             return
         self._following = False
-        self._turns.stop()
-        self._show(compat.text_overlay(self._viewer))
         dims = self._viewer.dims
         for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
             event.disconnect(self._write)
 
     def _write(self, event: Any = None) -> None:
         overlay = compat.text_overlay(self._viewer)
-        if overlay.text not in ("", self._mine):
+        if not self._following or self._turns.busy or overlay.text not in ("", self._mine):
             return
         dims = self._viewer.dims
         in_plane = dims.ndisplay == 2 and dims.ndim >= 3
-        text = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
+        self._mine = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
         overlay.position = "top_left"
-        overlay.visible = bool(text)
-        self._turns.run(self._type(overlay, text))
-
-    def _type(self, overlay: Any, text: str) -> Iterator[None]:
-        """Write a text; before the first one all characters are painted unseen, one per turn of the event loop."""
-        for character in CHARACTERS if text else ():
-            if character not in _written:
-                _written.add(character)
-                overlay.color = _UNSEEN
-                self._put(overlay, character)
-                yield
-                if overlay.text != self._mine:
-                    self._show(overlay)
-                    return  # The user wrote something meanwhile.
-        self._put(overlay, text)
-        self._show(overlay)
-
-    def _show(self, overlay: Any) -> None:
-        if overlay.color is not None and tuple(overlay.color) == _UNSEEN:
-            overlay.color = None
-
-    def _put(self, overlay: Any, text: str) -> None:
-        self._mine = text
-        overlay.text = text
+        overlay.text = self._mine
+        overlay.visible = bool(self._mine)
 
 
 def plane_text(order: tuple[int, ...]) -> str:
@@ -97,5 +73,5 @@ def plane_text(order: tuple[int, ...]) -> str:
     return f"{_PLANES[across]}   {left} ◂ ▸ {right}   {top} ▴ ▾ {bottom}"
 
 
-CHARACTERS = sorted({character for order in permutations(range(3)) for character in plane_text(order)})
+CHARACTERS = "".join(sorted({character for order in permutations(range(3)) for character in plane_text(order)}))
 """All that a text may be made of."""

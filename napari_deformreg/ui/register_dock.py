@@ -80,6 +80,7 @@ class RegisterDock(QTabWidget):
         self.setAcceptDrops(True)
         self._connect()
         self._offer_layers()
+        self.result.prepare()
 
     def register(self) -> None:
         """Start the registration; what is wrong with the inputs is told in one line."""

@@ -54,7 +54,7 @@ class ResultPanel(QWidget):
         self.controls = DisplayControls()
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_added)
-        self._turns = Turns(self)
+        self._turns, self._orienting = Turns(self), Turns(self)
         self.writer = Runner(self)
         self.writer.succeeded.connect(self._on_written)
         self.writer.failed.connect(self._on_write_failed)
@@ -117,12 +117,21 @@ class ResultPanel(QWidget):
         """Show axial slices as radiologists do, and write on the canvas which way the patient lies; once, so that the user can turn it."""
         if not self._oriented:
             self._oriented = True
-            show_anatomically(self._viewer)
-            self._text.start()
+            self._orienting.run(self._orient())
+
+    def prepare(self) -> None:
+        """Do ahead what would hold up the window when the first image or result appears."""
+        self._text.prepare()
+
+    def _orient(self) -> Iterator[None]:
+        show_anatomically(self._viewer)
+        yield
+        self._text.start()
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more."""
         self._turns.stop()
+        self._orienting.stop()
         self.adder.stop()
         self.writer.drop()
         self._release_overlays()

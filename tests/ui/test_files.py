@@ -149,8 +149,9 @@ def test_sample_data_open_and_fit_the_dock(make_napari_viewer, qtbot, key):
     assert all([str(unit) for unit in layer.units] == ["millimeter"] * 3 for layer in opened)
     dock = RegisterDock(viewer)
     viewer.window.add_dock_widget(dock, name="Register")
+    # Its characters are painted one a turn before it is shown.
+    qtbot.waitUntil(lambda: "R ◂ ▸ L" in viewer.canvas.overlays.text.text, timeout=20_000)
     assert tuple(str(way) for way in viewer.scene.camera.orientation) == ("away", "up", "left")
-    qtbot.waitUntil(lambda: "R ◂ ▸ L" in viewer.canvas.overlays.text.text)  # its characters are painted one a turn before it is shown
     assert dock.page.rows["fixed"].value() == viewer.layers["fixed"]
     assert dock.page.rows["moving"].value() == viewer.layers["moving"]
     dock.shut_down()

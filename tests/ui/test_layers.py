@@ -213,12 +213,12 @@ def test_contrast_limits_of_a_flat_image_are_not_empty():
     assert low < 3.0 < high
 
 
-@pytest.mark.parametrize(("largest", "dtype"), [(1, np.uint16), (65535, np.uint16), (65536, np.int64)])
-def test_labels_are_drawn_with_two_bytes_where_they_fit(largest, dtype):
-    """Wider labels make napari compile code in the GUI thread."""
+@pytest.mark.parametrize(("largest", "size"), [(1, 1), (127, 1), (128, 2), (65535, 2), (65536, 8)])
+def test_labels_are_drawn_with_few_bytes_where_they_fit(largest, size):
+    """Wider labels make napari compile code in the GUI thread; one byte leaves room for labels that the user adds."""
     data, _, _ = layers.labels_layer(LabelMap(np.array([[[0, largest]]]), Grid((1, 1, 2), np.eye(4))))
     assert data.max() == largest
-    assert data.dtype.itemsize == 2 if dtype is np.uint16 else data.dtype.itemsize > 2
+    assert data.dtype.itemsize == size or (size > 2 and data.dtype.itemsize > 2)
 
 
 def test_negative_labels_keep_their_values():

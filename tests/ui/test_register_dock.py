@@ -353,9 +353,10 @@ def test_layers_of_other_readers_are_not_turned(viewer, qtbot):
     dock = RegisterDock(viewer)
     before = viewer.scene.camera.orientation
     viewer.add_image(np.zeros((4, 4, 4)), name="plain")
+    qtbot.wait(100)
     assert viewer.scene.camera.orientation == before
-    assert viewer.canvas.overlays.text.text == ""
     dock.shut_down()
+    assert viewer.canvas.overlays.text.text == ""
     dock.deleteLater()
 
 
