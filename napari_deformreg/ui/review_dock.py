@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +11,26 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from ..errors import DeformregError
+from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
 from . import garbage
 from .input_rows import dropped_files
 from .open_folder import opening_result
+from .process import in_process
 from .result_panel import ResultPanel
-from .review.case import ReviewTab, button, buttons, note
+from .review.consistency_tab import ConsistencyTab
+from .review.desk import Desk
 from .review.folds_tab import FoldsTab
-from .review.places import Places
+from .review.points_tab import PointsTab
 from .review.structures_tab import StructuresTab
+from .review.tab import ReviewTab, button, in_a_row, note
+from .review.verdict_tab import VerdictTab
 from .shown import ShownResult, topmost
+from .work import reviewing
 from .worker import Runner
 
 if TYPE_CHECKING:
     import napari
-
-RESEARCH_ONLY = "Research use only. Not a medical device."
 
 KEYS = {"PageDown": 1, "PageUp": -1}
 """Next and previous row of the tab that is open."""
@@ -52,13 +57,17 @@ class ReviewDock(QWidget):
         self._looking.setSingleShot(True)
         self._looking.setInterval(0)
         self._looking.timeout.connect(self._look_for_panels)
-        self.case: ShownResult | None = None
-        self.places = Places(viewer)
+        self._waiting: list[Callable[[], Any]] = []
+        self.desk = Desk(viewer, self)
         self.loader = Runner(self)
+        self.measurer = Runner(self)
         self.own = ResultPanel(viewer)
-        self.folds = FoldsTab(viewer, self.places)
-        self.structures = StructuresTab(viewer, self.places)
-        self.pages: list[ReviewTab] = [self.folds, self.structures]
+        self.folds = FoldsTab(self.desk)
+        self.points = PointsTab(self.desk)
+        self.structures = StructuresTab(self.desk)
+        self.consistency = ConsistencyTab(self.desk, self.need_outcome)
+        self.verdict = VerdictTab(self.desk)
+        self.pages: list[ReviewTab] = [self.folds, self.points, self.structures, self.consistency, self.verdict]
         self.tabs = QTabWidget()
         self.message = note("Register two images, or open a result folder (or drop one here).")
         self._lay_out()
@@ -67,7 +76,7 @@ class ReviewDock(QWidget):
     @property
     def busy(self) -> bool:
         """Whether a result is being opened."""
-        return self.loader.busy or self.own.busy
+        return self.loader.busy or self.own.busy or self.measurer.busy
 
     def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
         """Show a result folder for review; its inputs are where it notes them, or at `paths`."""
@@ -83,6 +92,15 @@ class ReviewDock(QWidget):
         if isinstance(page, ReviewTab):
             page.step(direction)
 
+    def need_outcome(self, then: Callable[[], Any]) -> None:
+        """Have everything of the case in memory, not its figures alone, and call `then` when it is."""
+        shown = self.desk.shown
+        if self.desk.outcome is not None:
+            then()
+        elif shown is not None and shown.folder is not None:
+            self._waiting.append(then)
+            self._measure(shown.folder, shown.paths)
+
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
         if not self._alive:
@@ -90,10 +108,11 @@ class ReviewDock(QWidget):
         self._alive = False
         self._looking.stop()
         self.loader.drop()
-        self.own.shut_down()
+        self.measurer.drop()
         for page in self.pages:
             page.release()
-        self.places.forget()
+        self.desk.places.forget()
+        self.own.shut_down()
         for key in KEYS:
             self._viewer.bind_key(key, None)
         events = self._viewer.layers.events
@@ -136,14 +155,19 @@ class ReviewDock(QWidget):
         open_button = button("Open result…", "Open a result folder for review.", self._ask_folder)
         whole = button("Whole image", "See the whole image again.", self._viewer.reset_view)
         column = QVBoxLayout(self)
-        column.addLayout(buttons(open_button, whole))
+        column.addLayout(in_a_row(open_button, whole))
         column.addWidget(self.message)
         column.addWidget(self.tabs, 1)
-        column.addWidget(note(RESEARCH_ONLY))
+        column.addWidget(note(RESEARCH_USE_ONLY))
 
     def _connect(self) -> None:
         self.loader.succeeded.connect(self._on_loaded)
-        self.loader.failed.connect(self._on_load_failed)
+        self.loader.failed.connect(self._on_failed)
+        self.measurer.succeeded.connect(self._on_measured)
+        self.measurer.failed.connect(self._on_failed)
+        for page in self.pages:
+            self.desk.opened.connect(page.refresh)
+            self.desk.judged.connect(page.regrade)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         for key, direction in KEYS.items():
             self._viewer.bind_key(key, lambda viewer, direction=direction: self.step(direction), overwrite=True)
@@ -164,7 +188,8 @@ class ReviewDock(QWidget):
         folder, picture, entries, _settings = loaded
         self.own.show_folder(folder, picture, entries)
 
-    def _on_load_failed(self, error: DeformregError) -> None:
+    def _on_failed(self, error: DeformregError) -> None:
+        self._waiting.clear()
         self.message.setText(str(error))
 
     def _on_inserted(self, event: Any) -> None:
@@ -175,8 +200,8 @@ class ReviewDock(QWidget):
         for panel in topmost(self).findChildren(ResultPanel):
             if panel not in self._panels:
                 self._follow(panel)
-                if panel.current is not None and self.case is None:
-                    self._show_case(panel.current, own=panel is self.own)
+                if panel.current is not None and self.desk.shown is None:
+                    self._take(panel.current, own=False)
 
     def _follow(self, panel: ResultPanel) -> None:
         self._panels.append(panel)
@@ -185,12 +210,32 @@ class ReviewDock(QWidget):
     def _on_shown(self) -> None:
         panel = self.sender()
         if self._alive and isinstance(panel, ResultPanel) and panel.current is not None:
-            self._show_case(panel.current, own=panel is self.own)
+            self._take(panel.current, own=panel is self.own)
 
-    def _show_case(self, case: ShownResult, own: bool) -> None:
-        self.case = case
-        self.places.forget()
+    def _take(self, shown: ShownResult, own: bool) -> None:
+        """Take up what a panel shows."""
+        self.measurer.drop()
+        self._waiting.clear()
         self.tabs.setTabVisible(self.tabs.indexOf(self.own), own)
-        self.message.setText(f"Review of {case.folder}" if case.folder is not None else "Review of the fresh result (not saved yet)")
-        for page in self.pages:
-            page.show_case(case)
+        outcome = shown.outcome
+        self.desk.open(shown, None if outcome is None else build_review(outcome.report), outcome)
+        self.message.setText("The fresh result, not saved yet." if shown.folder is None else str(shown.folder))
+        if outcome is None and shown.folder is not None:
+            self._measure(shown.folder, shown.paths)
+
+    def _measure(self, folder: Path, paths: InputPaths | None) -> None:
+        if not self.measurer.busy:
+            self.message.setText(f"Measuring {folder} …")
+            self.measurer.start(lambda: in_process(reviewing, folder, paths))
+
+    def _on_measured(self, found: Any) -> None:
+        outcome, review = found
+        if self.desk.review is None:
+            self.desk.open(self.desk.shown, review, outcome)
+        else:
+            self.desk.outcome = outcome
+        if self.desk.shown is not None:
+            self.message.setText(str(self.desk.shown.folder))
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DeformregError
 from ..io import open_result_folder
 from ..result import Control, Step
 from ..settings import Settings
-from ..workflow import InputPaths, Inputs, Outcome, describe_model, run, write_outcome
+from ..workflow import InputPaths, Inputs, Outcome, describe_model, evaluate_folder, run, write_outcome
 from .pictures import ResultPicture, picture_of_folder, picture_of_outcome
+
+if TYPE_CHECKING:
+    from ..qa import Review
 
 
 def registering(inputs: Inputs, settings: Settings) -> Generator[Step, Control | None, tuple[Outcome, ResultPicture]]:
@@ -42,3 +45,12 @@ def checking_model(path: Path) -> Generator[Step, Any, tuple[Path, str]]:
     """Open a network's file and say what it is."""
     yield Step("read", message=path.name)
     return path, describe_model(path)
+
+
+def reviewing(folder: Path, paths: InputPaths | None = None) -> Generator[Step, Any, tuple[Outcome, Review]]:
+    """Measure what a review of a result folder needs."""
+    from ..qa import build_review
+
+    yield Step("evaluate", message=f"measuring {folder.name}")
+    outcome = evaluate_folder(folder, paths)
+    return outcome, build_review(outcome.report)

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from review_helpers import FOLD_VOXEL, planted_outcome
+from qtpy.QtWidgets import QLabel
+from review_helpers import FOLD_VOXEL, planted_outcome, write_inputs
 
+from napari_deformreg.qa import SNAPSHOTS_AT_MOST
 from napari_deformreg.ui import layers
 from napari_deformreg.ui import result_layers as parts
 from napari_deformreg.ui.pictures import picture_of_outcome
 from napari_deformreg.ui.result_layers import result_layers
 from napari_deformreg.ui.result_panel import ResultPanel
+from napari_deformreg.ui.review.consistency_tab import MAP
 from napari_deformreg.ui.review.places import PLACE
 from napari_deformreg.ui.review_dock import ReviewDock
 from napari_deformreg.workflow import write_outcome
@@ -33,11 +36,11 @@ def dock(viewer, qtbot, planted):
     panel = ResultPanel(viewer)
     viewer.window.add_dock_widget(panel, name="Result")
     picture = picture_of_outcome(planted)
-    with qtbot.waitSignal(panel.shown, timeout=30_000):
+    with qtbot.waitSignal(panel.shown, timeout=120_000):
         panel.show_outcome(planted, picture, result_layers(picture), None, None)
     dock = ReviewDock(viewer)
     viewer.window.add_dock_widget(dock, name="Review")
-    qtbot.waitUntil(lambda: dock.case is not None, timeout=5000)
+    qtbot.waitUntil(lambda: dock.desk.review is not None, timeout=60_000)
     yield dock
     dock.shut_down()
     panel.shut_down()
@@ -60,7 +63,7 @@ def test_folds_are_listed_worst_first_with_both_tests(dock, planted):
     texts = [[counts.data(counts.index(r, c)) for c in range(3)] for r in range(counts.rowCount())]
     assert texts[0][1].startswith(str(planted.folds.foreground.digital_count))
     assert texts[0][2].startswith(str(planted.folds.whole_grid.digital_count))
-    assert f"{planted.folds.foreground.central_percent:.3g} %" in texts[1][1]
+    assert texts[1][1].startswith(str(planted.folds.foreground.central_count))
     tip = counts.data(counts.index(0, 1), Qt.ItemDataRole.ToolTipRole)
     assert "ten finite-difference determinants" in tip
     assert planted.folds.foreground.domain in tip
@@ -116,19 +119,20 @@ def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, plan
     dock.structures.table.choose(2)
     found = {parts.part_of(layer): layer for layer in viewer.layers}
     both = (found[parts.FIXED_LABELS], found[parts.MOVED_LABELS])
-    qtbot.waitUntil(lambda: all(layer.visible and layer.contour > 0 for layer in both), timeout=5000)
+    qtbot.waitUntil(lambda: all(layer.visible and layer.contour > 0 for layer in both), timeout=60_000)
     qtbot.mouseClick(dock.structures.only, Qt.MouseButton.LeftButton)
     label = dock.structures.table.current()["label"]
     assert all(layer.show_selected_label and layer.selected_label == label for layer in both)
 
 
 def test_a_folder_is_opened_for_review(viewer, planted, qtbot, tmp_path):
-    write_outcome(planted, tmp_path / "case")
+    paths = write_inputs(planted.inputs, tmp_path)
+    write_outcome(planted, tmp_path / "case", paths)
     dock = ReviewDock(viewer)
     viewer.window.add_dock_widget(dock, name="Review")
     dock.open_result(tmp_path / "case")
-    qtbot.waitUntil(lambda: dock.case is not None, timeout=60_000)
-    assert dock.case.folder == tmp_path / "case"
+    qtbot.waitUntil(lambda: dock.desk.review is not None, timeout=300_000)
+    assert dock.desk.shown.folder == tmp_path / "case"
     assert dock.folds.table.rows_model.rowCount() == len(planted.folds.regions)
     dock.shut_down()
 
@@ -149,3 +153,71 @@ def test_layers_may_go_away(dock, viewer):
     dock.step(1)
     dock.structures.table.choose(1)
     dock.structures.contours.setChecked(False)
+
+
+def test_landmarks_are_listed_plotted_and_gone_to(dock, viewer, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.points)
+    table = dock.points.table
+    worst = max(planted.landmarks.after_mm)
+    assert table.rows_model.rows[0]["after_mm"] == worst
+    assert all(row["role"] == "target" for row in table.rows_model.rows)
+    assert f"largest {worst:.2f}" in dock.points.figures.text()
+    assert "no landmark drove the registration" in dock.points.figures.text()
+    name = table.rows_model.rows[3]["name"]
+    qtbot.mouseClick(dock.points.plot, Qt.MouseButton.LeftButton, pos=dock.points.plot.place_of(name).toPoint())
+    assert table.current()["name"] == name
+    n = planted.landmarks.pairs.names.index(name)
+    point = planted.landmarks.pairs.fixed_points[n]
+    assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, point)
+    assert table.current()["anterior"] == planted.landmarks.after_axes_mm[n, 1]
+
+
+def test_inverse_consistency_as_figures_and_as_a_map(dock, viewer, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.consistency)
+    rows = {row["figure"]: row for row in dock.consistency.figures.rows_model.rows}
+    assert rows["inverse_consistency_mm_p95"]["value"] == planted.report.value("inverse_consistency_mm_p95").value
+    similar = {row["figure"]: row for row in dock.consistency.similarity.rows_model.rows}
+    assert set(similar) == {"ncc", "lncc", "nmi"}
+    assert all(row["grade"] == "info" for row in similar.values())
+    qtbot.mouseClick(dock.consistency.map_switch, Qt.MouseButton.LeftButton)
+    drawn = viewer.layers[MAP]
+    expected = layers.Placement(planted.inputs.fixed.grid).to_layer_array(planted.report.consistency.map_mm)
+    np.testing.assert_array_equal(drawn.data, expected)
+    qtbot.mouseClick(dock.consistency.map_switch, Qt.MouseButton.LeftButton)
+    assert not drawn.visible
+
+
+def test_figures_are_graded_and_tolerances_edited(dock, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.verdict)
+    rows = {(row["figure"], row["structure"]): row for row in dock.verdict.table.rows_model.rows}
+    assert rows["fold_digital_fraction", ""]["grade"] == "red"
+    assert rows["tre_mm_mean", ""]["n"] == len(planted.landmarks)
+    before = rows["tre_mm_mean", ""]["grade"]
+    dock.verdict.table.choose_value("figure", "tre_mm_mean")
+    mean = planted.report.value("tre_mm_mean").value
+    editor = dock.verdict.editor
+    assert editor.unit.currentText() == "largest voxel"
+    editor.unit.setCurrentText("mm")
+    editor.limit.setValue(mean / 3)
+    editor.amber.setValue(mean / 2)
+    qtbot.mouseClick(editor.apply_button, Qt.MouseButton.LeftButton)
+    assert before == "green"
+    assert {row["figure"]: row["grade"] for row in dock.verdict.table.rows_model.rows}["tre_mm_mean"] == "red"
+    assert dock.points.table.rows_model.rows[0]["grade"] == "red"
+    assert "changed" in dock.verdict.summary.text()
+    assert "Research use only" in "".join(label.text() for label in dock.verdict.findChildren(QLabel))
+
+
+def test_snapshots_have_captions_and_an_end(dock, qtbot):
+    dock.tabs.setCurrentWidget(dock.verdict)
+    pictures = dock.verdict.snapshots
+    for _ in range(3):
+        qtbot.mouseClick(pictures.take_button, Qt.MouseButton.LeftButton)
+    pictures.list.item(1).setText("the fold")
+    pictures.list.setCurrentRow(0)
+    qtbot.mouseClick(pictures.remove_button, Qt.MouseButton.LeftButton)
+    taken = pictures.snapshots()
+    assert [snapshot.caption for snapshot in taken] == ["the fold", "Snapshot 3"]
+    assert all(snapshot.png.startswith(b"\x89PNG") for snapshot in taken)
+    pictures.set_snapshots([taken[0]] * SNAPSHOTS_AT_MOST)
+    assert not pictures.take_button.isEnabled()

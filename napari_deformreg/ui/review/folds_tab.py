@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QVBoxLayout, QWidget
 
-from ...qa import METRICS
+from ...qa import METRICS, FoldRow, Review
 from .. import result_layers as parts
-from .case import ReviewTab, button, buttons, note
-from .places import Places
+from .desk import Desk
+from .tab import ReviewTab, in_a_row, note, walk_buttons
 from .tables import Column, Row, RowsModel, RowTable, digits
 
 COLUMNS = (
@@ -18,22 +17,16 @@ COLUMNS = (
     Column("volume_mm3", "mm³", "Volume of the region in the fixed image.", digits(1)),
     Column("voxels", "voxels", "Size in voxels of the fixed grid; voxels that touch by face, edge or corner belong together."),
     Column("smallest_determinant", "smallest det", METRICS["digital_minimum"].definition, digits(2)),
-    Column("center", "center R A S (mm)", "World point (RAS+ mm) of the voxel with the smallest determinant."),
-    Column("structure", "structure", "Structure of the fixed labels in which most of it lies."),
     Column("where", "lies", "Whether it lies in the fixed foreground, where it matters most."),
+    Column("structure", "structure", "Structure of the fixed labels in which most of it lies."),
+    Column("center", "center R, A, S (mm)", "World point (RAS+ mm) of the voxel with the smallest determinant."),
 )
 
 COUNT_COLUMNS = (
-    Column("what", "folded", ""),
-    Column("foreground", "inside mask", ""),
-    Column("whole_grid", "whole grid", ""),
+    Column("test", "voxels that fold by", "Each test inside the mask (the fixed foreground) and over the whole grid."),
+    Column("inside", "inside mask"),
+    Column("everywhere", "whole grid"),
 )
-
-COUNTS = {
-    "fold_digital_fraction": ("voxels, ten determinants", "digital_percent"),
-    "fold_central_fraction": ("voxels, central differences", "central_percent"),
-    "ndv": ("volume (NDV)", "ndv_percent"),
-}
 
 SEEN_MM = 45.0
 """Width of what is seen around a small fold; larger ones are seen at eight times their size."""
@@ -44,78 +37,63 @@ class FoldsTab(ReviewTab):
 
     title = "Folds"
 
-    def __init__(self, viewer: Any, places: Places, parent: QWidget | None = None) -> None:
-        super().__init__(viewer, places, parent)
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        super().__init__(desk, parent)
         self.counts = RowTable(RowsModel(COUNT_COLUMNS))
         self.counts.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.counts.setSortingEnabled(False)
-        self.counts.setMaximumHeight(26 + 22 * (len(COUNTS) + 1))
+        self.counts.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.counts.setFixedHeight(26 + 22 * 2 + 6)
         self.table = RowTable(RowsModel(COLUMNS))
         self.table.chosen.connect(self._go_to)
         self.message = note()
-        self.previous_button = button("◂ Previous", "Go to the fold above (Page Up).", lambda: self.step(-1))
-        self.next_button = button("Next ▸", "Go to the fold below (Page Down).", lambda: self.step(1))
+        self.previous_button, self.next_button = walk_buttons(self, "fold")
         column = QVBoxLayout(self)
         column.addWidget(self.counts)
-        column.addLayout(buttons(self.previous_button, self.next_button))
+        column.addLayout(in_a_row(self.previous_button, self.next_button))
         column.addWidget(self.table, 1)
         column.addWidget(self.message)
 
     def refresh(self) -> None:
         """Show the folds of the case."""
-        folds = {} if self.case is None else self.case.picture.report.get("folds", {})
-        self.counts.set_rows(list(count_rows(folds)))
-        self.counts.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        regions = folds.get("regions", ())
-        self.table.set_rows([region_row(region) for region in regions])
+        review = self.desk.review
+        self.counts.set_rows([] if review is None else list(count_rows(review)))
+        folds = () if review is None else review.folds
+        self.table.set_rows([fold_row(fold) for fold in folds])
         for widget in (self.previous_button, self.next_button):
-            widget.setEnabled(bool(regions))
-        self.message.setText(_sentence(folds))
+            widget.setEnabled(bool(folds))
+        self.message.setText("" if review is None else _sentence(review))
 
     def step(self, direction: int) -> None:
         """Go to the next or previous fold."""
         self.table.step(direction)
 
     def _go_to(self, row: Row) -> None:
-        if self.case is None:
-            return
-        layer = self.layer(parts.FOLDS)
-        if layer is not None:
-            layer.visible = True
+        self.desk.show(parts.FOLDS)
         size_mm = float(row["volume_mm3"]) ** (1 / 3)
-        self.places.go_to(row["center_mm"], self.case.placement, max(SEEN_MM, 8 * size_mm), max(6.0, 2.5 * size_mm))
+        self.desk.go_to(row["center_mm"], max(SEEN_MM, 8 * size_mm), max(6.0, 2.5 * size_mm))
 
 
-def region_row(region: Mapping[str, Any]) -> Row:
-    """Write one region of report.json as a row."""
-    center = tuple(float(n) for n in region["center_mm"])
-    inside, voxels = int(region["foreground_voxels"]), int(region["voxels"])
-    where = "foreground" if inside == voxels else "outside" if inside == 0 else f"{inside} in foreground"
-    return {**region, "center_mm": center, "center": "  ".join(f"{n:.1f}" for n in center), "where": where}
+def fold_row(fold: FoldRow) -> Row:
+    """Write one fold region as a row."""
+    inside = fold.foreground_voxels
+    where = "foreground" if inside == fold.voxels else "outside" if inside == 0 else f"{inside} in foreground"
+    return {**dict(fold), "center": ", ".join(f"{n:.1f}" for n in fold.center_mm), "where": where}
 
 
-def count_rows(folds: Mapping[str, Any]) -> Iterator[Row]:
-    """Write the counts of report.json as rows: a test each, inside the mask and over the whole grid."""
-    for metric, (title, key) in COUNTS.items() if folds else ():
-        row: dict[str, Any] = {"what": title, "what_tip": f"<p>{METRICS[metric].definition}</p>"}
-        for domain in ("foreground", "whole_grid"):
-            summary = folds[domain]
-            row[domain] = _share(summary, key)
-            row[f"{domain}_tip"] = f"<p>{METRICS[metric].definition}</p><p>Domain: {summary['domain']}, {summary['voxels']} voxels.</p>"
-        yield row
+def count_rows(review: Review) -> Iterator[Row]:
+    """Write the counts as rows: a test each, inside the mask and over the whole grid."""
+    rows: dict[str, dict[str, str]] = {}
+    for count in review.fold_counts:
+        row = rows.setdefault(count.test, {"test": count.test, "test_tip": f"<p>{count.definition}</p>"})
+        place = "everywhere" if "inside" in row else "inside"
+        row[place] = f"{count.folded}  ({'0' if count.folded == 0 else f'{count.percent:.2g}'} %)"
+        row[f"{place}_tip"] = f"<p>{count.definition}</p><p>Domain: {count.domain}, {count.voxels} voxels.</p>"
+    yield from rows.values()
 
 
-def _share(summary: Mapping[str, Any], key: str) -> str:
-    percent = summary[key]
-    text = "0 %" if percent == 0 else f"{percent:.3g} %"
-    count = summary.get(key.replace("percent", "count"))
-    return text if count is None else f"{count}  ({text})"
-
-
-def _sentence(folds: Mapping[str, Any]) -> str:
-    if not folds:
-        return "No result yet."
-    count, listed = int(folds["region_count"]), len(folds["regions"])
-    if not count:
-        return "Nothing folds, by either test's finer one (ten determinants a voxel), on the whole grid."
-    return f"{count} fold regions" + (f"; the worst {listed} are listed." if listed < count else ".")
+def _sentence(review: Review) -> str:
+    if not review.fold_regions:
+        return "Nothing folds, by the stricter of the two tests and over the whole grid."
+    listed = len(review.folds)
+    return f"{review.fold_regions} fold regions" + (f"; the worst {listed} are listed." if listed < review.fold_regions else ".")

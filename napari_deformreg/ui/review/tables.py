@@ -11,11 +11,13 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel,
 from qtpy.QtGui import QBrush, QColor, QMouseEvent
 from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 
+from ...qa import Grade
+
 Row = Mapping[str, Any]
 
 ROLE = Qt.ItemDataRole
 
-GRADE_COLORS = {"green": "#2e7d32", "amber": "#b26a00", "red": "#c62828", "not_measured": "#616161"}
+GRADE_COLORS = {Grade.GREEN: "#2e7d32", Grade.AMBER: "#a15c00", Grade.RED: "#c62828", Grade.NOT_MEASURED: "#616161"}
 """Behind white text; each keeps a contrast of 4.5 to 1."""
 
 
@@ -57,10 +59,10 @@ class RowsModel(QAbstractTableModel):
     columns : sequence of Column
         From left to right.
     grade : callable, optional
-        Names the grade (a key of `GRADE_COLORS`) of a row's cell, or None.
+        Tells the grade of a row's cell, or None.
     """
 
-    def __init__(self, columns: Sequence[Column], grade: Callable[[Row, str], str | None] | None = None, parent: Any = None) -> None:
+    def __init__(self, columns: Sequence[Column], grade: Callable[[Row, str], Grade | None] | None = None, parent: Any = None) -> None:
         super().__init__(parent)
         self.columns = list(columns)
         self.rows: list[Row] = []
@@ -106,7 +108,7 @@ class RowsModel(QAbstractTableModel):
 
     def _color(self, row: Row, key: str, role: int) -> QBrush | None:
         grade = self._grade(row, key) if self._grade is not None and role in (ROLE.BackgroundRole, ROLE.ForegroundRole) else None
-        if grade not in GRADE_COLORS:
+        if grade is None or grade not in GRADE_COLORS:
             return None
         return QBrush(QColor(GRADE_COLORS[grade] if role == ROLE.BackgroundRole else "white"))
 
@@ -171,6 +173,11 @@ class RowTable(QTableView):
         """Choose the row at a place, as sorted now."""
         if 0 <= place < self._sorted.rowCount():
             self.setCurrentIndex(self._sorted.index(place, 0))
+
+    def choose_value(self, key: str, value: Any) -> None:
+        """Choose the first row with this value."""
+        found = (n for n in range(self._sorted.rowCount()) if self.row_at(n).get(key) == value)
+        self.choose(next(found, -1))
 
     def step(self, direction: int) -> None:
         """Choose the next row (1) or the one before (-1), as sorted now; it stops at the ends."""

@@ -1,0 +1,68 @@
+"""The desk: the one case that all tabs of the Review dock show, and where they go with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from ...qa import Review, Tolerances
+from ...workflow import Outcome
+from ..shown import ShownResult
+from .places import Places, Point
+
+
+class Desk(QObject):
+    """Holds what is under review.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it is shown.
+    """
+
+    opened = Signal()
+    """Another case, or the same one after a repair."""
+    judged = Signal()
+    """The same case by other tolerances, or with another opinion."""
+
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.places = Places(viewer)
+        self.shown: ShownResult | None = None
+        self.review: Review | None = None
+        self.outcome: Outcome | None = None
+
+    def open(self, shown: ShownResult | None, review: Review | None, outcome: Outcome | None) -> None:
+        """Put a case on the desk; `outcome` is None until someone needs more than the review's figures."""
+        self.places.forget()
+        self.shown, self.review, self.outcome = shown, review, outcome
+        self.opened.emit()
+
+    def replace(self, review: Review) -> None:
+        """Go on with another version of the review."""
+        self.review = review
+        self.judged.emit()
+
+    def judge_by(self, tolerances: Tolerances) -> None:
+        """Grade the case by other tolerances."""
+        if self.review is not None:
+            self.replace(self.review.graded_by(tolerances))
+
+    def go_to(self, point_mm: Point, across_mm: float | None = None, ring_mm: float | None = None) -> None:
+        """Show a world point of the case; see `Places.go_to`."""
+        if self.shown is not None:
+            self.places.go_to(point_mm, self.shown.placement, across_mm, ring_mm)
+
+    def layer(self, part: str) -> Any | None:
+        """Return the case's layer of a part (a name of `result_layers`), if it is there."""
+        found = None if self.shown is None else self.shown.layers.get(part)
+        return found if found is not None and found in self.viewer.layers else None
+
+    def show(self, *some: str) -> None:
+        """Make layers of the case visible."""
+        for part in some:
+            layer = self.layer(part)
+            if layer is not None and not layer.visible:
+                layer.visible = True

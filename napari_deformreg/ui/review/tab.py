@@ -1,0 +1,81 @@
+"""What every tab of the Review dock can do, and the small widgets they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from .desk import Desk
+
+
+class ReviewTab(QWidget):
+    """One tab of the dock; it shows the case on the desk.
+
+    Parameters
+    ----------
+    desk : Desk
+        What is under review.
+    """
+
+    title = ""
+
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.desk = desk
+
+    def refresh(self) -> None:
+        """Show the case, which may be another one."""
+
+    def regrade(self) -> None:
+        """Show the same case by other tolerances."""
+
+    def step(self, direction: int) -> None:
+        """Go to the next (1) or the previous (-1) row."""
+
+    def release(self) -> None:
+        """Stop everything: the dock goes away."""
+
+
+def in_a_row(*widgets: QWidget) -> QHBoxLayout:
+    """Put widgets side by side."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    row.addStretch(1)
+    return row
+
+
+def button(title: str, tip: str, pressed: Callable[[], Any]) -> QPushButton:
+    """Make a button with a tip."""
+    made = QPushButton(title)
+    made.setToolTip(f"<p>{tip}</p>")
+    made.clicked.connect(lambda checked=False: pressed())
+    return made
+
+
+def switch(title: str, tip: str, toggled: Callable[[bool], Any]) -> QPushButton:
+    """Make a button that stays down, with a tip."""
+    made = QPushButton(title)
+    made.setCheckable(True)
+    made.setToolTip(f"<p>{tip}</p>")
+    made.toggled.connect(toggled)
+    return made
+
+
+def walk_buttons(tab: ReviewTab, what: str) -> tuple[QPushButton, QPushButton]:
+    """Make the buttons for the previous and the next row of a tab."""
+    return (
+        button("◂ Previous", f"Go to the {what} above (Page Up).", lambda: tab.step(-1)),
+        button("Next ▸", f"Go to the {what} below (Page Down).", lambda: tab.step(1)),
+    )
+
+
+def note(text: str = "") -> QLabel:
+    """Make a label for sentences."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+    return label

@@ -1,0 +1,165 @@
+"""The Verdict tab: graded figures beside their tolerances, the reviewer's judgment, snapshots, saving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QPlainTextEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
+
+from ...errors import DeformregError
+from ...qa import RESEARCH_USE_ONLY, Grade, Review, Verdict, counts
+from ..scrolling import scrolled
+from .consistency_tab import figure_row
+from .desk import Desk
+from .snapshots import SnapshotList
+from .tab import ReviewTab, button, in_a_row, note, switch
+from .tables import GRADE_COLORS, Column, Row, RowsModel, RowTable
+from .tolerance_editor import ToleranceEditor
+
+COLUMNS = (
+    Column("title", "figure"),
+    Column("value_text", "value"),
+    Column("tolerance_text", "tolerance"),
+    Column("grade", "grade", "Each figure is graded on its own; there is no grade of the whole.", lambda grade: str(grade.value)),
+    Column("n", "n", "Points, voxels or structures behind the figure."),
+    Column("before_text", "before"),
+    Column("domain", "domain", "Over what it was taken."),
+)
+
+
+class VerdictTab(ReviewTab):
+    """What the figures say, and what the reviewer says."""
+
+    title = "Verdict"
+    changed = Signal()
+    """The reviewer changed something."""
+
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        super().__init__(desk, parent)
+        self.summary = note()
+        self.table = RowTable(RowsModel(COLUMNS, _grade))
+        self.table.chosen.connect(self._on_figure)
+        self.everything = switch("Information too", "List the figures that have no tolerance, too.", lambda shown: self.regrade())
+        self.editor = ToleranceEditor()
+        self.editor.changed.connect(self._judge_by)
+        self.reviewer = QLineEdit()
+        self.reviewer.setPlaceholderText("name")
+        self.verdict = QComboBox()
+        for verdict in Verdict:
+            level = "" if verdict.level is None else f"{verdict.level}  "
+            self.verdict.addItem(f"{level}{verdict.value}", verdict)
+            self.verdict.setItemData(self.verdict.count() - 1, f"<p>{verdict.help}</p>", Qt.ItemDataRole.ToolTipRole)
+        self.verdict_help = note()
+        self.comment = QPlainTextEdit()
+        self.comment.setPlaceholderText("comment")
+        self.comment.setFixedHeight(64)
+        self.snapshots = SnapshotList(desk.viewer)
+        self.save_button = QPushButton("Save review")
+        self.save_button.setToolTip("<p>Write review.json, review.html and review.pdf into the result folder, with this window's view.</p>")
+        self.report_button = button("Open report", "Open review.html in the browser.", lambda: None)
+        self.message = note()
+        self._lay_out()
+        self._connect()
+
+    def refresh(self) -> None:
+        """Show the case and its opinion."""
+        review = self.desk.review
+        widgets: list[Any] = [self.reviewer, self.verdict, self.comment]
+        blockers = [QSignalBlocker(widget) for widget in widgets]
+        self.reviewer.setText("" if review is None else review.reviewer)
+        self.verdict.setCurrentIndex(0 if review is None else list(Verdict).index(review.verdict))
+        self.comment.setPlainText("" if review is None else review.comment)
+        del blockers
+        self.snapshots.set_snapshots(() if review is None else review.snapshots)
+        self.verdict_help.setText(self._verdict().help)
+        for widget in (*widgets, self.snapshots, self.save_button, self.editor):
+            widget.setEnabled(review is not None)
+        self.regrade()
+
+    def regrade(self) -> None:
+        """Show the figures by the review's tolerances."""
+        review = self.desk.review
+        figures = () if review is None else review.figures
+        shown = [f for f in figures if f.tolerance is not None or self.everything.isChecked()]
+        self.table.set_rows([figure_row(figure) for figure in shown])
+        self.summary.setText("" if review is None else _counts_html(review))
+        self.editor.show_tolerances(None if review is None else review.tolerances)
+
+    def reviewed(self) -> Review:
+        """Return the review with what the reviewer says.
+
+        Raises
+        ------
+        DeformregError
+            If there is no case, or a verdict has no reviewer.
+        """
+        if self.desk.review is None:
+            raise DeformregError("There is no case on the desk; expected a result. Open one first.")
+        said = self.desk.review.with_opinion(reviewer=self.reviewer.text(), verdict=self._verdict(), comment=self.comment.toPlainText())
+        return said.with_snapshots(self.snapshots.snapshots())
+
+    def step(self, direction: int) -> None:
+        """Go to the next or previous figure."""
+        self.table.step(direction)
+
+    def _verdict(self) -> Verdict:
+        return Verdict(self.verdict.currentData())
+
+    def _on_figure(self, row: Row) -> None:
+        self.editor.edit(row["figure"], row["unit"])
+
+    def _judge_by(self, tolerances: Any) -> None:
+        self.desk.judge_by(tolerances)
+        self.changed.emit()
+
+    def _on_verdict(self, index: int) -> None:
+        self.verdict_help.setText(self._verdict().help)
+        self.changed.emit()
+
+    def _connect(self) -> None:
+        self.reviewer.textEdited.connect(lambda text: self.changed.emit())
+        self.comment.textChanged.connect(self.changed)
+        self.verdict.currentIndexChanged.connect(self._on_verdict)
+        self.snapshots.changed.connect(self.changed)
+
+    def _lay_out(self) -> None:
+        lower = QWidget()
+        form = QFormLayout(lower)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("tolerance", self.editor)
+        form.addRow("reviewer", self.reviewer)
+        form.addRow("verdict", self.verdict)
+        form.addRow("", self.verdict_help)
+        form.addRow("comment", self.comment)
+        form.addRow("snapshots", self.snapshots)
+        upper = QWidget()
+        column = QVBoxLayout(upper)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.summary)
+        column.addWidget(self.table, 1)
+        column.addLayout(in_a_row(self.everything))
+        split = QSplitter(Qt.Orientation.Vertical)
+        split.addWidget(upper)
+        split.addWidget(scrolled(lower))
+        outer = QVBoxLayout(self)
+        outer.addWidget(split, 1)
+        outer.addLayout(in_a_row(self.save_button, self.report_button))
+        outer.addWidget(self.message)
+        outer.addWidget(note(f"<b>{RESEARCH_USE_ONLY}</b>"))
+
+
+def _counts_html(review: Review) -> str:
+    """Write how many figures have each grade, never one for all."""
+    found = counts(review.figures)
+    parts = [
+        f"<span style='background:{color};color:white'>&nbsp;{found[grade]} {grade.value}&nbsp;</span>"
+        for grade, color in GRADE_COLORS.items()
+        if found[grade]
+    ]
+    look = "".join(f"<br>Look at this: {sentence}" for sentence in review.attention[:3])
+    return f"{' '.join(parts)}  by {review.tolerances.name}{look}"
+
+
+def _grade(row: Row, key: str) -> Grade | None:
+    return row["grade"] if key in ("value_text", "grade") else None
