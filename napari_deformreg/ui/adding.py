@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from threading import Lock
 from typing import Any
 
 from napari.layers import Layer
@@ -82,8 +83,26 @@ class LayerAdder(QObject):
                     yield
 
 
+_warming = Lock()
+_warm: list[bool] = []
+
+
+def load_units() -> None:
+    """Let napari load its table of units, a tenth of a second once: on the GUI thread, as two threads at once each find half of it."""
+    from napari.utils.transforms import Affine
+
+    Affine(ndim=2)
+
+
 def warm_up() -> None:
-    """Make one small layer of each kind, attached to nothing: napari imports and compiles much on first use, best off the GUI thread."""
+    """Make one small layer of each kind, once: napari imports and compiles much on first use, best off the GUI thread, by one thread."""
+    with _warming:
+        if not _warm:
+            _make_layers()
+            _warm.append(True)
+
+
+def _make_layers() -> None:
     import numpy as np
     from vispy.visuals import LineVisual
 

@@ -112,7 +112,7 @@ def labels_layer(labels: LabelMap, **arguments: Any) -> LayerTuple:
 
 
 def _compact(labels: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:
-    """Give labels one byte each where that leaves room for as many more, else two: for wider ones napari compiles code in the GUI thread."""
+    """Give labels one byte each where that leaves room for more, else two: for wider ones napari compiles code in the GUI thread."""
     largest = int(labels.max(initial=0))
     if labels.min(initial=0) < 0 or largest > np.iinfo(np.uint16).max:
         return labels

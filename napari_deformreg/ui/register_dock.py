@@ -22,7 +22,7 @@ from ..result import Control, Step
 from ..settings import Settings
 from ..workflow import InputPaths, Inputs, Outcome
 from . import garbage, layers
-from .adding import LayerAdder, warm_up
+from .adding import LayerAdder, load_units, warm_up
 from .input_rows import InputRow, dropped_files
 from .layers import LayerTuple
 from .open_folder import opening_result
@@ -60,6 +60,7 @@ class RegisterDock(QTabWidget):
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
+        load_units()
         self._docked = False
         self._alive = True
         self._garbage = garbage.Hold()
