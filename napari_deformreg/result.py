@@ -69,6 +69,7 @@ class Status(Enum):
         "The deformation did not make the images more similar; the start position was kept. "
         "Check that the two images show the same region."
     )
+    FROM_ELSEWHERE = "Made by another tool; this program only judges it."
     FOLDS_LEFT = "Some folds could not be repaired; see the fold list and judge these places with care."
 
 
@@ -98,6 +99,28 @@ class StartChoice:
 
 
 @dataclass(frozen=True)
+class TransformFile:
+    """A file that a transform was read from, and how it was understood."""
+
+    name: str
+    sha256: str
+    convention: str
+    """In words, e.g. `displacement in LPS mm, by its intent code 1007`."""
+
+
+@dataclass(frozen=True)
+class TransformOrigin:
+    """Where a transform comes from that was not made here."""
+
+    made_by: str
+    """The tool, as far as the user named it."""
+    files: tuple[TransformFile, ...]
+    """In the order in which fixed points go through them."""
+    inverse: str
+    """Where moving_to_fixed comes from."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a result came from, enough to trace and repeat it."""
 
@@ -111,6 +134,8 @@ class Provenance:
     """Where the refinement started; None where it had no choice."""
     driving_points_mm: tuple[tuple[float, float, float], ...] | None = None
     """Fixed landmarks (RAS+ mm) that drove it; None where nobody noted them."""
+    origin: TransformOrigin | None = None
+    """None for a registration of this program."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,7 +64,7 @@ def test_settings_examples_are_accepted() -> None:
         assert settings["preset"] == given["preset"]
 
 
-COMMANDS = ["register", "apply", "apply-points", "evaluate", "view", "demo", "phantom", "train", "train-samples", "export-model"]
+COMMANDS = ["register", "apply", "apply-points", "evaluate", "review", "view", "demo", "phantom", "train", "train-samples", "export-model"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,4 @@
-"""The command line: ``deformreg register | apply | apply-points | evaluate | view | demo | phantom | train | …``.
+"""The command line: ``deformreg register | apply | apply-points | evaluate | review | view | demo | phantom | train | …``.
 
 Thin: it parses words, shows progress and turns the user's mistakes into one line. The work is in `workflow` and `training`, imported only
 when a command needs it, so that ``deformreg --help`` answers at once.
@@ -16,6 +16,7 @@ from ..errors import Cancelled, DeformregError, InputError
 from .networks import add_network_commands
 from .progress import ProgressLine, step_text
 from .registration import add_registration_commands
+from .review import add_review_command
 
 USER_MISTAKE, INTERRUPTED = 2, 130
 """Exit codes: 2 as argparse's own, 130 as shells report an interrupt."""
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deformreg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_registration_commands(commands)
+    add_review_command(commands)
     add_network_commands(commands)
     return parser
 

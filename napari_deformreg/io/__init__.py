@@ -16,6 +16,7 @@ from jaxtyping import Shaped
 
 from ..errors import FileFormatError
 from ..space import Grid, LabelMap, Transform, TransformChain, Volume
+from .described_transforms import Convention, DescribedTransform, read_described_transform, read_described_transforms
 from .displacement_images import read_itk_field, read_nifti_field
 from .itk_hdf5 import read_itk_hdf5, write_itk_hdf5
 from .itk_images import read_itk_image, read_picture, write_itk_image
@@ -27,6 +28,7 @@ from .nifti import read_nifti, write_nifti
 from .paths import atomic_file, existing_file, split_volume_suffix, suffix_of
 from .raw import RawImage, to_labels, to_volume
 from .result_folder import RESULT_FILES, ResultFolder, atomic_folder, check_result_folder_target, open_result_folder
+from .review_folder import ReviewFiles, read_review_files, review_entries, write_review_files
 
 _Row = TypeVar("_Row")
 
@@ -89,9 +91,11 @@ LANDMARK_SUFFIXES = (".csv", ".tsv", ".fcsv")
 """Suffixes of landmark tables."""
 
 __all__ = [
-    "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "ResultFolder", "atomic_file",
-    "atomic_folder", "check_result_folder_target", "open_result_folder", "read_image", "read_labels", "read_landmarks", "read_transform",
-    "split_volume_suffix", "suffix_of", "write_image", "write_labels", "write_landmarks", "write_transform",
+    "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "Convention", "DescribedTransform",
+    "ResultFolder", "ReviewFiles", "atomic_file", "atomic_folder", "check_result_folder_target", "open_result_folder",
+    "read_described_transform", "read_described_transforms", "read_image", "read_labels", "read_landmarks", "read_review_files",
+    "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_image", "write_labels", "write_landmarks",
+    "write_review_files", "write_transform",
 ]  # fmt: skip
 
 

@@ -144,6 +144,57 @@ def replaced_folder(path: str | os.PathLike[str], known_names: frozenset[str], m
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def replaced_entries(folder: Path, last: str, known_names: frozenset[str]) -> Iterator[Path]:
+    """Give a temporary folder to fill; what is in it takes the place of the same names in `folder`, all or none.
+
+    Parameters
+    ----------
+    folder : path
+        An existing folder; other entries in it stay.
+    last : str
+        The entry that is replaced last: who finds it finds the others.
+    known_names : frozenset of str
+        Names that may be written.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written to; everything is as before.
+    """
+    target = folder.resolve()
+    partial, older = _sibling(target, "partial"), _sibling(target, "older")
+    try:
+        partial.mkdir()
+        yield partial
+        names = sorted((entry.name for entry in partial.iterdir()), key=lambda name: (name == last, name))
+        if not set(names) <= known_names:
+            raise AssertionError(f"Only {sorted(known_names)} may be written, not {names}.")
+        older.mkdir()
+        _swap(partial, target, older, names)
+    except OSError as error:
+        raise InputError(f"Cannot write to {target}: {error.strerror or error}. Choose a folder that you may write to.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def _swap(partial: Path, target: Path, older: Path, names: list[str]) -> None:
+    """Move new entries in and old ones out; on a failure, back again."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for name in names:
+            for source, place in ((target / name, older / name), (partial / name, target / name)):
+                if source.exists():
+                    source.rename(place)
+                    done.append((source, place))
+    except OSError:
+        for source, place in reversed(done):
+            with suppress(OSError):
+                place.rename(source)
+        raise
+
+
 def _take_place(partial: Path, target: Path) -> None:
     """Rename the finished folder to its target; the older one is back in place if that fails."""
     if not target.exists():

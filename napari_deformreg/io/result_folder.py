@@ -28,11 +28,16 @@ REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 SETTINGS = "settings.json"
 PREVIEW = "preview.png"
+INVERSE_CONSISTENCY = "inverse_consistency.nii.gz"
+REVIEW_JSON = "review.json"
+REVIEW_HTML = "review.html"
+REVIEW_PDF = "review.pdf"
+SNAPSHOTS = "snapshots"
 
 RESULT_FILES = frozenset(
     {
         MOVED, FIXED_TO_MOVING, MOVING_TO_FIXED, JACOBIAN_DETERMINANT, FOLDS, MOVED_LABELS, MOVING_LANDMARKS_IN_FIXED, LANDMARKS,
-        REPORT_JSON, REPORT_HTML, SETTINGS, PREVIEW,
+        REPORT_JSON, REPORT_HTML, SETTINGS, PREVIEW, INVERSE_CONSISTENCY, REVIEW_JSON, REVIEW_HTML, REVIEW_PDF, SNAPSHOTS,
     }
 )  # fmt: skip
 """Everything that a result folder may hold."""
@@ -70,9 +75,27 @@ def check_result_folder_target(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     InputError
-        If a file is there, or a folder that is neither empty nor an older result.
+        If a file is there, or a folder that is neither empty nor an older result, or a result that somebody has judged.
     """
     paths.check_result_target(path, RESULT_FILES, SETTINGS)
+    _check_nobody_judged(Path(path))
+
+
+def _check_nobody_judged(folder: Path) -> None:
+    """Refuse to replace a folder whose review bears a person's work."""
+    file = folder / REVIEW_JSON
+    if not file.is_file():
+        return
+    try:
+        review = json.loads(file.read_text(encoding="utf-8"))
+        judged = any(review.get(key) for key in ("reviewer", "comment", "snapshots", "signed"))
+    except (OSError, ValueError, AttributeError):
+        judged = True
+    if judged:
+        raise InputError(
+            f"Cannot replace the folder {folder}: it holds a review that somebody worked on ({REVIEW_JSON}). "
+            "Choose another folder, or move that one away."
+        )
 
 
 @contextmanager
@@ -86,6 +109,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     InputError
         If the place is taken, or cannot be written to.
     """
+    check_result_folder_target(path)
     with paths.replaced_folder(path, RESULT_FILES, SETTINGS) as partial:
         yield partial
 

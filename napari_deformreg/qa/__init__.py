@@ -33,7 +33,9 @@ from .metrics import METRICS, Metric, metrics_markdown
 from .overlap import StructureOverlap, structure_overlaps, structure_rows
 from .report import Report, Value, build_report
 from .report_html import report_html
-from .review import RESEARCH_USE_ONLY, SNAPSHOTS_AT_MOST, ImageFacts, Review, Snapshot, Subject, TransformFile, Verdict
+from .review import RESEARCH_USE_ONLY, SNAPSHOTS_AT_MOST, ImageFacts, Review, Snapshot, Subject, Verdict
+from .review_document import review_text
+from .review_html import review_html
 from .review_tables import ConsistencyRow, FoldCount, FoldRow, LandmarkRow, StructureRow
 from .reviewing import build_review
 from .tolerances import Grade, Tolerance, Tolerances
@@ -43,7 +45,7 @@ __all__ = [
     "METRICS", "RESEARCH_USE_ONLY", "SNAPSHOTS_AT_MOST", "Consistency", "ConsistencyRow", "FoldCount", "FoldRegion", "FoldReport",
     "FoldRow", "FoldSummary", "Foreground", "Grade", "GradedFigure", "ImageFacts", "LandmarkErrors", "LandmarkRow", "Metric", "Report",
     "Review",
-    "Snapshot", "StructureChange", "StructureOverlap", "StructureRow", "Subject", "Tolerance", "Tolerances", "TransformFile", "Value",
+    "Snapshot", "StructureChange", "StructureOverlap", "StructureRow", "Subject", "Tolerance", "Tolerances", "Value",
     "Verdict", "build_report", "build_review", "counts", "draw_pictures", "fixed_foreground", "fold_report", "grade_of", "graded",
-    "landmark_errors", "metrics_markdown", "report_html", "structure_overlaps", "structure_rows",
+    "landmark_errors", "metrics_markdown", "report_html", "review_html", "review_text", "structure_overlaps", "structure_rows",
 ]  # fmt: skip

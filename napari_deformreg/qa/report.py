@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -356,6 +356,7 @@ def _provenance(fixed: Volume, moving: Volume, result: RegistrationResult, foreg
         "start": None if origin.start is None else {**vars(origin.start), "text": origin.start.text},
         "notices": [*origin.notices, *fixed.notices, *moving.notices],
         "libraries": dict(origin.libraries),
+        "origin": None if origin.origin is None else asdict(origin.origin),
         "driving_points_mm": None if origin.driving_points_mm is None else [list(point) for point in origin.driving_points_mm],
         "inputs": [_input(fixed, "fixed"), _input(moving, "moving")],
         "foreground": {"description": foreground.description, "voxels": foreground.voxels},

@@ -16,7 +16,7 @@ from .report import Report, Value, headline, number_text, statistic_text
 
 REGIONS_SHOWN = 20
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #1c2530; background: #f4f6f8; margin: 0; }
 main { max-width: 1500px; margin: 0 auto; padding: 24px 28px 60px; background: #fff; }
@@ -37,7 +37,7 @@ footer { margin-top: 36px; padding-top: 10px; border-top: 2px solid #1c2530; fon
 @media print { body { background: #fff; } main { padding: 0; } table, img { break-inside: avoid; } }
 """
 
-_PICTURES = (
+PICTURE_TITLES = (
     ("preview", "Before and after"),
     ("structures", "Structures (yellow: fixed outlines, blue: moved outlines)"),
     ("folds", "The worst fold in the foreground"),
@@ -61,7 +61,7 @@ def report_html(report: Report, pictures: Mapping[str, bytes] | None = None) -> 
     title = f"{names['moving']} → {names['fixed']}"
     parts = [
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Registration report: {escape(title)}</title>',
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body><main>',
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body><main>',
         "<h1>Registration report</h1>",
         f'<p class="quiet">Moving <b>{escape(names["moving"])}</b> onto fixed <b>{escape(names["fixed"])}</b>'
         f" · {escape(origin['created'].replace('T', ' '))}"
@@ -139,7 +139,7 @@ def _aim(value: Value) -> str:
 
 
 def _pictures(pictures: Mapping[str, bytes]) -> str:
-    shown = [(title, pictures[name]) for name, title in _PICTURES if name in pictures]
+    shown = [(title, pictures[name]) for name, title in PICTURE_TITLES if name in pictures]
     if not shown:
         return ""
     images = [
@@ -235,8 +235,18 @@ def _provenance(origin: Mapping[str, Any]) -> str:
         + _table(("image", "name", "voxels", "spacing (mm)", "axes", "intensities"), inputs, numbers_from=2)
         + (f"<p><b>Notices</b></p><ul>{notices}</ul>" if notices else "")
         + f"<p>Seconds: {seconds or '–'}. {f'Libraries: {libraries}.' if libraries else ''}</p>"
-        + f"<details><summary>Settings</summary><pre>{escape(json.dumps(origin['settings'], indent=2))}</pre></details>"
+        + _how_made(origin)
     )
+
+
+def _how_made(origin: Mapping[str, Any]) -> str:
+    """Tell the settings of a registration of this program, or the files of another one."""
+    if origin["origin"] is None:
+        return f"<details><summary>Settings</summary><pre>{escape(json.dumps(origin['settings'], indent=2))}</pre></details>"
+    elsewhere = origin["origin"]
+    rows = [(escape(file["name"]), escape(file["convention"]), escape(file["sha256"][:12])) for file in elsewhere["files"]]
+    who = f"<p>Transform made by {escape(elsewhere['made_by'])}; its inverse: {escape(elsewhere['inverse'])}.</p>"
+    return who + _table(("transform file", "understood as", "sha256"), rows, numbers_from=3)
 
 
 def _definitions(report: Report) -> str:

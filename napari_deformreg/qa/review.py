@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from ..errors import FileFormatError, InputError
+from ..result import TransformFile
 from .grading import GradedFigure, grade_of, graded
 from .review_tables import ConsistencyRow, FoldCount, FoldRow, LandmarkRow, StructureRow
 from .tolerances import Frozen, Grade, Tolerances, first_mistake
@@ -74,15 +75,6 @@ class ImageFacts(Frozen):
     orientation: str
 
 
-class TransformFile(Frozen):
-    """A file that the transform, or its inverse, was read from, and how it was understood."""
-
-    name: str
-    sha256: str
-    convention: str
-    """In words, e.g. `displacement in LPS mm (intent code 1007)`."""
-
-
 class Subject(Frozen):
     """What is reviewed."""
 
@@ -92,7 +84,7 @@ class Subject(Frozen):
     """The tool that made the transform."""
     transforms: tuple[TransformFile, ...] = ()
     """In the order in which fixed points go through them; empty for a registration of this program."""
-    inverse: str = "exported with the registration"
+    inverse: str
     """Where moving_to_fixed comes from."""
     foreground: str = ""
     """How the domain of most figures was chosen."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..result import TransformFile
 from .grading import GradedFigure, figure_title
 from .jacobian import FoldRegion, FoldReport, FoldSummary
 from .metrics import METRICS
 from .overlap import StructureOverlap
 from .report import Report, Value
-from .review import REGIONS_AT_MOST, ImageFacts, Review, Subject, TransformFile, now
+from .review import REGIONS_AT_MOST, ImageFacts, Review, Subject, now
 from .review_tables import ConsistencyRow, FoldCount, FoldRow, LandmarkRow, StructureRow
 from .tolerances import Grade, Tolerances
 from .volume_change import StructureChange
@@ -22,9 +23,6 @@ def build_review(
     report: Report,
     tolerances: Tolerances | None = None,
     *,
-    made_by: str = "napari-deformreg",
-    transforms: tuple[TransformFile, ...] = (),
-    inverse: str = OWN_INVERSE,
     created: str = "",
 ) -> Review:
     """Grade a report's numbers and lay out the tables.
@@ -35,18 +33,18 @@ def build_review(
         The numbers.
     tolerances : Tolerances, optional
         What to judge by; TG-132's Table III when left out.
-    made_by, transforms, inverse : str, tuple of TransformFile, str
-        Where the transform and its inverse come from.
     created : str
         Date and time for the record; now (UTC) when left out.
     """
     tolerances = tolerances or Tolerances.tg132()
     origin, folds = report.provenance, report.folds
+    elsewhere = origin["origin"] or {"made_by": origin["software"], "files": [], "inverse": OWN_INVERSE}
     review = Review(
         created=created or now(),
         software=f"{origin['software']} {origin['version']}",
         subject=Subject(
-            images=(_facts(origin["inputs"][0]), _facts(origin["inputs"][1])), made_by=made_by, transforms=transforms, inverse=inverse,
+            images=(_facts(origin["inputs"][0]), _facts(origin["inputs"][1])), made_by=elsewhere["made_by"],
+            transforms=tuple(TransformFile(**file) for file in elsewhere["files"]), inverse=elsewhere["inverse"],
             foreground=folds.foreground.domain,
         ),
         attention=report.attention,
@@ -57,7 +55,7 @@ def build_review(
         folds=tuple(_fold(region) for region in folds.regions[:REGIONS_AT_MOST]),
         landmarks=tuple(_landmarks(report)),
         structures=tuple(_structures(report)),
-        consistency=_consistency(report, inverse),
+        consistency=_consistency(report, elsewhere["inverse"]),
     )  # fmt: skip
     return review.graded_by(tolerances)
 

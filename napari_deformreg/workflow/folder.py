@@ -21,19 +21,20 @@ from ..io import (
     write_transform,
 )
 from ..io import result_folder as names
-from ..result import Provenance, RegistrationResult, StartChoice, Status
+from ..result import Provenance, RegistrationResult, StartChoice, Status, TransformFile, TransformOrigin
 from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, LabelMap, Landmarks, TransformChain
-from .inputs import AnyPath, InputPaths, check_inputs, read_inputs
+from .inputs import AnyPath, InputPaths, Inputs, check_inputs, read_inputs
 from .judged_run import Outcome, evaluate
+from .review_writing import outcome_pictures, write_consistency, write_review
 
 if TYPE_CHECKING:
-    from ..qa import LandmarkErrors
+    from ..qa import LandmarkErrors, Review
 
 Link = TypeVar("Link", AffineTransform, DisplacementField)
 
 
-def write_outcome(outcome: Outcome, folder: AnyPath, paths: InputPaths | None = None) -> None:
+def write_outcome(outcome: Outcome, folder: AnyPath, paths: InputPaths | None = None, review: Review | None = None) -> None:
     """Write the result folder, whole or not at all.
 
     Parameters
@@ -44,25 +45,19 @@ def write_outcome(outcome: Outcome, folder: AnyPath, paths: InputPaths | None = 
         Where; an older result there is replaced.
     paths : InputPaths, optional
         Where the inputs came from, noted in report.json so that the result can be viewed and judged again.
+    review : Review, optional
+        Written into the folder, too.
 
     Raises
     ------
     InputError
         If something else is there, or the place cannot be written to.
     """
-    from ..qa import draw_pictures, report_html
+    from ..qa import report_html
 
     inputs, result, report = outcome.inputs, outcome.result, outcome.report
     mapping = {**report.to_mapping(), "input_files": _noted(paths)}
-    pictures = draw_pictures(
-        inputs.fixed,
-        outcome.moved,
-        outcome.moving_before,
-        result,
-        report,
-        fixed_labels=inputs.fixed_labels,
-        moved_labels=outcome.moved_labels,
-    )
+    pictures = outcome_pictures(outcome)
     with atomic_folder(folder) as partial:
         write_image(partial / names.MOVED, outcome.moved)
         write_transform(partial / names.FIXED_TO_MOVING, result.fixed_to_moving)
@@ -79,6 +74,9 @@ def write_outcome(outcome: Outcome, folder: AnyPath, paths: InputPaths | None = 
         (partial / names.REPORT_JSON).write_text(json.dumps(mapping, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         (partial / names.REPORT_HTML).write_text(report_html(report, pictures), encoding="utf-8")
         (partial / names.PREVIEW).write_bytes(pictures["preview"])
+        if review is not None:
+            write_review(partial, review, pictures)
+            write_consistency(partial, outcome)
 
 
 def _write_moving_landmarks(path: Path, result: RegistrationResult, landmarks: Landmarks) -> None:
@@ -159,11 +157,18 @@ def _provenance(origin: Mapping[str, Any]) -> Provenance:
         libraries=dict(origin.get("libraries", {})),
         start=_start(origin.get("start")),
         driving_points_mm=_points(origin.get("driving_points_mm")),
+        origin=_origin(origin.get("origin")),
     )
 
 
 def _points(noted: Sequence[Sequence[float]] | None) -> tuple[tuple[float, float, float], ...] | None:
     return None if noted is None else tuple((float(x), float(y), float(z)) for x, y, z in noted)
+
+
+def _origin(noted: Mapping[str, Any] | None) -> TransformOrigin | None:
+    if noted is None:
+        return None
+    return TransformOrigin(noted["made_by"], tuple(TransformFile(**file) for file in noted["files"]), noted["inverse"])
 
 
 def _start(noted: Mapping[str, Any] | None) -> StartChoice | None:
@@ -193,9 +198,14 @@ def evaluate_folder(folder: AnyPath, paths: InputPaths | None = None) -> Outcome
             f"{paths.fixed} lies on another grid {inputs.fixed.grid.shape} than the result {folder} {result.displacement.grid.shape}. "
             "Give the fixed image of that registration."
         )
+    return evaluate(inputs, without_read_notices(result, inputs))
+
+
+def without_read_notices(result: RegistrationResult, inputs: Inputs) -> RegistrationResult:
+    """Take away what was noted about the images when they were read: judging them again says it again."""
     known = {*inputs.fixed.notices, *inputs.moving.notices}
     notices = tuple(notice for notice in result.provenance.notices if notice not in known)
-    return evaluate(inputs, replace(result, provenance=replace(result.provenance, notices=notices)))
+    return replace(result, provenance=replace(result.provenance, notices=notices))
 
 
 def noted_paths(folder: AnyPath) -> InputPaths:

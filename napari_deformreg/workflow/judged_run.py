@@ -96,9 +96,9 @@ def run(inputs: Inputs, settings: Settings) -> Generator[Step, Control | None, O
         fixed_labels=inputs.fixed_labels if settings.refine.label_weight > 0 else None,
         moving_labels=inputs.moving_labels if settings.refine.label_weight > 0 else None,
     )
-    result = yield from _within(steps, READ_UNTIL, REGISTER_UNTIL)
+    result = yield from within(steps, READ_UNTIL, REGISTER_UNTIL)
     result = _with_driving_points(result, _driving_landmarks(inputs, settings))
-    return (yield from _within(_evaluating(inputs, result), REGISTER_UNTIL, EVALUATE_UNTIL))
+    return (yield from within(evaluating(inputs, result), REGISTER_UNTIL, EVALUATE_UNTIL))
 
 
 def _driving_landmarks(inputs: Inputs, settings: Settings) -> LandmarkPairs | None:
@@ -111,7 +111,7 @@ def _with_driving_points(result: RegistrationResult, pairs: LandmarkPairs | None
     return replace(result, provenance=replace(result.provenance, driving_points_mm=points))
 
 
-def _within(steps: Generator[Step, Control | None, T], first: float, last: float) -> Generator[Step, Control | None, T]:
+def within(steps: Generator[Step, Control | None, T], first: float, last: float) -> Generator[Step, Control | None, T]:
     """Pass steps on with their fraction of 0 to 1 mapped to `first` to `last`; controls go the other way."""
     control: Control | None = None
     try:
@@ -127,10 +127,11 @@ def _within(steps: Generator[Step, Control | None, T], first: float, last: float
 
 def evaluate(inputs: Inputs, result: RegistrationResult) -> Outcome:
     """Resample moving through a registration and judge it; `inputs` must have passed `check_inputs`."""
-    return finished(_evaluating(inputs, result))
+    return finished(evaluating(inputs, result))
 
 
-def _evaluating(inputs: Inputs, result: RegistrationResult) -> Generator[Step, Control | None, Outcome]:
+def evaluating(inputs: Inputs, result: RegistrationResult) -> Generator[Step, Control | None, Outcome]:
+    """Resample and judge, as a generator of steps; see `evaluate`."""
     from ..engine import resample, resample_labels
     from ..qa import build_report
 
