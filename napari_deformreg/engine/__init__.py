@@ -1,7 +1,8 @@
 """The registration engine; torch lives here and nowhere else."""
 
 from .inverse import inverse_of_field
+from .local_repair import inverse_near, repair_region
 from .resample import resample, resample_labels
 from .stages import register, register_steps
 
-__all__ = ["inverse_of_field", "register", "register_steps", "resample", "resample_labels"]
+__all__ = ["inverse_near", "inverse_of_field", "register", "register_steps", "repair_region", "resample", "resample_labels"]

@@ -104,14 +104,28 @@ def repair(field: Float[Tensor, "1 3 i j k"], margin: float) -> tuple[Float[Tens
         _project(array, mask & (regions == number), margin, SURE_DETERMINANT, STALLED_PASSES)
     projected = array.copy()
     even_out(array, _fold_voxels(array, SURE_DETERMINANT), margin)
+    return torch.from_numpy(array)[None].to(field.device), _summed_up(original, projected, array, before, passes)
+
+
+def repair_at(field: Float[np.ndarray, "3 i j k"], region: Bool[np.ndarray, "i j k"], margin: float) -> tuple[np.ndarray, Repair]:
+    """Remove the folds of one place, as `repair` does of all: only this region's voxels and those that feel it are changed."""
+    original = np.ascontiguousarray(field)
+    array, near = original.copy(), ndimage.binary_dilation(region, iterations=2)
+    passes = _project(array, _fold_voxels(array, margin / 2) & near, margin, margin / 2, REPAIR_PASSES)
+    _project(array, _fold_voxels(array, SURE_DETERMINANT) & near, margin, SURE_DETERMINANT, STALLED_PASSES)
+    projected = array.copy()
+    even_out(array, _fold_voxels(array, SURE_DETERMINANT) & near, margin)
+    return array, _summed_up(original, projected, array, int(_fold_voxels(original, 0.0).sum()), passes)
+
+
+def _summed_up(original: np.ndarray, projected: np.ndarray, array: np.ndarray, before: int, passes: int) -> Repair:
     left = int(_fold_voxels(array, 0.0).sum())
     change = np.sqrt(np.square(array - original).sum(axis=0))
     changed = change > 0
-    report = Repair(
+    return Repair(
         before, left, passes, float(change.max()), float(change[changed].mean()) if changed.any() else 0.0, int(changed.sum()),
         int((array != projected).any(axis=0).sum()),
     )
-    return torch.from_numpy(array)[None].to(field.device), report
 
 
 def _project(field: np.ndarray, mask: np.ndarray, margin: float, enough: float, most: int) -> int:

@@ -21,6 +21,9 @@ QUIVER, DEFORMED_GRID = "displacement", "deformed grid"
 FIXED_LABELS, MOVED_LABELS = "labels on fixed", "moved labels"
 FIXED_LANDMARKS, MOVED_LANDMARKS = "landmarks on fixed", "moved landmarks"
 
+CHANGED_BY_TRANSFORM = (MOVED, JACOBIAN, FOLDS, MOVED_LABELS, MOVED_LANDMARKS)
+"""Layers whose data are others once the transform is another; arrows and grid follow by themselves."""
+
 FIXED_COLOR, MOVED_COLOR = "#4fc3f7", "#ffb300"
 """Sky blue and amber: told apart by color-blind readers, and bright on gray images."""
 

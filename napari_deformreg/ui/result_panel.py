@@ -92,6 +92,12 @@ class ResultPanel(QWidget):
         self._outcome, self._paths, self._folder = None, None, folder
         self._begin(picture, entries, None)
 
+    def exchange(self, outcome: Outcome | None, picture: ResultPicture, entries: list[LayerTuple]) -> None:
+        """Show another version of the same result in the layers that are there."""
+        self._outcome, self._picture = outcome, picture
+        self._turns.run(self._exchange(picture, {str(arguments["name"]): (data, arguments) for data, arguments, _ in entries}))
+        self._update_buttons()
+
     def save(self, folder: str | Path) -> None:
         """Write the result folder in the background."""
         if self._outcome is None or self.writer.busy:
@@ -182,6 +188,22 @@ class ResultPanel(QWidget):
         show_plane(self._viewer, Placement(picture.displacement.grid))
         yield
         compat.scale_bar(self._viewer).visible = True
+
+    def _exchange(self, picture: ResultPicture, fresh: dict[str, tuple[Any, dict[str, Any]]]) -> Iterator[None]:
+        for part in parts.CHANGED_BY_TRANSFORM:
+            layer = self._found.get(part)
+            if layer is None or part not in fresh:
+                continue
+            data, arguments = fresh[part]
+            layer.data = data
+            yield
+            if "features" in arguments and part == parts.MOVED_LANDMARKS:
+                layer.features = arguments["features"]
+                yield
+        self._release_overlays()
+        self._bind(dict(self._found), picture)
+        yield
+        self.summary.show_report(picture.report, picture.notices)
 
     def _bind(self, found: dict[str, Any], picture: ResultPicture) -> None:
         self._found = found

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
+from qtpy.QtCore import QEvent, Qt, QTimer, QUrl
+from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from ..errors import DeformregError
+from ..io import result_folder as names
 from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
 from . import garbage
@@ -21,7 +22,9 @@ from .result_panel import ResultPanel
 from .review.consistency_tab import ConsistencyTab
 from .review.desk import Desk
 from .review.folds_tab import FoldsTab
+from .review.keeper import ReviewKeeper
 from .review.points_tab import PointsTab
+from .review.recovery_bar import RecoveryBar
 from .review.structures_tab import StructuresTab
 from .review.tab import ReviewTab, button, in_a_row, note
 from .review.verdict_tab import VerdictTab
@@ -52,6 +55,7 @@ class ReviewDock(QWidget):
         self._alive = True
         self._garbage = garbage.Hold()
         self.destroyed.connect(self._garbage.release)
+        self._offered = False
         self._panels: list[ResultPanel] = []
         self._looking = QTimer(self)
         self._looking.setSingleShot(True)
@@ -67,8 +71,10 @@ class ReviewDock(QWidget):
         self.structures = StructuresTab(self.desk)
         self.consistency = ConsistencyTab(self.desk, self.need_outcome)
         self.verdict = VerdictTab(self.desk)
-        self.pages: list[ReviewTab] = [self.folds, self.points, self.structures, self.consistency, self.verdict]
         self.tabs = QTabWidget()
+        self.keeper = ReviewKeeper(self.desk, self.verdict, self.tabs, self)
+        self.pages: list[ReviewTab] = [self.folds, self.points, self.structures, self.consistency, self.verdict]
+        self.recovery = RecoveryBar()
         self.message = note("Register two images, or open a result folder (or drop one here).")
         self._lay_out()
         self._connect()
@@ -76,11 +82,11 @@ class ReviewDock(QWidget):
     @property
     def busy(self) -> bool:
         """Whether a result is being opened."""
-        return self.loader.busy or self.own.busy or self.measurer.busy
+        return self.loader.busy or self.own.busy or self.measurer.busy or self.keeper.busy or self.folds.repair.runner.busy
 
     def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
         """Show a result folder for review; its inputs are where it notes them, or at `paths`."""
-        if self.busy:
+        if self.loader.busy or self.own.busy:
             self.message.setText("Another result is being opened; try again when that is done.")
             return
         self.message.setText(f"Opening {folder} …")
@@ -99,7 +105,7 @@ class ReviewDock(QWidget):
             then()
         elif shown is not None and shown.folder is not None:
             self._waiting.append(then)
-            self._measure(shown.folder, shown.paths)
+            self._measure(shown.folder, shown.paths, again=True)
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
@@ -109,6 +115,7 @@ class ReviewDock(QWidget):
         self._looking.stop()
         self.loader.drop()
         self.measurer.drop()
+        self.keeper.release()
         for page in self.pages:
             page.release()
         self.desk.places.forget()
@@ -156,6 +163,7 @@ class ReviewDock(QWidget):
         whole = button("Whole image", "See the whole image again.", self._viewer.reset_view)
         column = QVBoxLayout(self)
         column.addLayout(in_a_row(open_button, whole))
+        column.addWidget(self.recovery)
         column.addWidget(self.message)
         column.addWidget(self.tabs, 1)
         column.addWidget(note(RESEARCH_USE_ONLY))
@@ -167,6 +175,7 @@ class ReviewDock(QWidget):
         self.measurer.failed.connect(self._on_failed)
         for page in self.pages:
             self.desk.opened.connect(page.refresh)
+            self.desk.exchanged.connect(page.refresh)
             self.desk.judged.connect(page.regrade)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         for key, direction in KEYS.items():
@@ -175,6 +184,10 @@ class ReviewDock(QWidget):
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(lambda direction=direction: self.step(direction))
+        self.verdict.save_button.clicked.connect(lambda checked=False: self.keeper.save())
+        self.verdict.report_button.clicked.connect(lambda checked=False: self._open_report())
+        self.keeper.told.connect(self.verdict.message.setText)
+        self.recovery.chosen.connect(lambda kept: self.keeper.recover(kept, self.open_result))
         self._follow(self.own)
 
     # --- what happens -----------------------------------------------------------------------------------------------
@@ -196,12 +209,15 @@ class ReviewDock(QWidget):
         self._look_for_panels()
 
     def _look_for_panels(self) -> None:
-        """Follow the results that other docks of this window show."""
+        """Follow the results that other docks of this window show; offer what an earlier window left unsaved."""
+        if self.desk.shown is None and not self._offered:
+            self._offered = True
+            self.recovery.offer(self.keeper.left_behind())
         for panel in topmost(self).findChildren(ResultPanel):
             if panel not in self._panels:
                 self._follow(panel)
                 if panel.current is not None and self.desk.shown is None:
-                    self._take(panel.current, own=False)
+                    self._take(panel, panel.current)
 
     def _follow(self, panel: ResultPanel) -> None:
         self._panels.append(panel)
@@ -210,23 +226,27 @@ class ReviewDock(QWidget):
     def _on_shown(self) -> None:
         panel = self.sender()
         if self._alive and isinstance(panel, ResultPanel) and panel.current is not None:
-            self._take(panel.current, own=panel is self.own)
+            self._take(panel, panel.current)
 
-    def _take(self, shown: ShownResult, own: bool) -> None:
+    def _take(self, panel: ResultPanel, shown: ShownResult) -> None:
         """Take up what a panel shows."""
         self.measurer.drop()
         self._waiting.clear()
-        self.tabs.setTabVisible(self.tabs.indexOf(self.own), own)
+        self.keeper.part()
+        for page in self.pages:
+            page.forget()
+        self.desk.panel = panel
+        self.tabs.setTabVisible(self.tabs.indexOf(self.own), panel is self.own)
         outcome = shown.outcome
         self.desk.open(shown, None if outcome is None else build_review(outcome.report), outcome)
         self.message.setText("The fresh result, not saved yet." if shown.folder is None else str(shown.folder))
         if outcome is None and shown.folder is not None:
-            self._measure(shown.folder, shown.paths)
+            self._measure(shown.folder, shown.paths, again=False)
 
-    def _measure(self, folder: Path, paths: InputPaths | None) -> None:
+    def _measure(self, folder: Path, paths: InputPaths | None, again: bool) -> None:
         if not self.measurer.busy:
             self.message.setText(f"Measuring {folder} …")
-            self.measurer.start(lambda: in_process(reviewing, folder, paths))
+            self.measurer.start(lambda: in_process(reviewing, folder, paths, again))
 
     def _on_measured(self, found: Any) -> None:
         outcome, review = found
@@ -239,3 +259,11 @@ class ReviewDock(QWidget):
         waiting, self._waiting = self._waiting, []
         for then in waiting:
             then()
+
+    def _open_report(self) -> None:
+        folder = self.keeper.folder
+        page = None if folder is None else folder / names.REVIEW_HTML
+        if page is not None and page.is_file():
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page)))
+        else:
+            self.verdict.message.setText("There is no report yet; save the review first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,19 @@ from ..errors import DeformregError
 from ..io import open_result_folder
 from ..result import Control, Step
 from ..settings import Settings
-from ..workflow import InputPaths, Inputs, Outcome, describe_model, evaluate_folder, run, write_outcome
+from ..workflow import (
+    InputPaths,
+    Inputs,
+    Outcome,
+    RepairedFold,
+    describe_model,
+    evaluate_folder,
+    read_review,
+    repair_fold,
+    run,
+    save_review,
+    write_outcome,
+)
 from .pictures import ResultPicture, picture_of_folder, picture_of_outcome
 
 if TYPE_CHECKING:
@@ -47,10 +60,43 @@ def checking_model(path: Path) -> Generator[Step, Any, tuple[Path, str]]:
     return path, describe_model(path)
 
 
-def reviewing(folder: Path, paths: InputPaths | None = None) -> Generator[Step, Any, tuple[Outcome, Review]]:
-    """Measure what a review of a result folder needs."""
+def reviewing(folder: Path, paths: InputPaths | None = None, again: bool = False) -> Generator[Step, Any, tuple[Outcome | None, Review]]:
+    """Read the review of a result folder; where it has none, or everything is needed, measure it."""
     from ..qa import build_review
 
+    yield Step("read", message=f"reading {folder.name}")
+    known = read_review(folder)
+    if known is not None and not again:
+        return None, known
     yield Step("evaluate", message=f"measuring {folder.name}")
     outcome = evaluate_folder(folder, paths)
-    return outcome, build_review(outcome.report)
+    return outcome, known or build_review(outcome.report)
+
+
+def saving_review(
+    folder: Path, review: Review, outcome: Outcome | None, paths: InputPaths | None, whole: bool, source: Path | None
+) -> Generator[Step, Any, Path]:
+    """Write a review into its result folder; `whole`: with the result, from memory or else from the folder `source`."""
+    yield Step("write", message=f"writing {folder}")
+    try:
+        if whole and outcome is not None:
+            write_outcome(outcome, folder, paths, review)
+        else:
+            if whole and source is not None and source != folder:
+                shutil.copytree(source, folder)
+            save_review(folder, review, outcome)
+    except OSError as error:
+        raise DeformregError(f"Cannot write {folder}: {error.strerror or error}. Choose another place.") from error
+    return folder
+
+
+def repairing(
+    case: Outcome | Path, paths: InputPaths | None, label: int
+) -> Generator[Step, Control | None, tuple[RepairedFold, ResultPicture]]:
+    """Repair one fold region of an outcome, or of a result folder, and gather what that has to show."""
+    if isinstance(case, Path):
+        yield Step("read", message=f"reading {case.name}")
+        case = evaluate_folder(case, paths)
+    repaired = yield from repair_fold(case, label)
+    yield Step("evaluate", message="preparing the layers", fraction=0.99)
+    return repaired, picture_of_outcome(repaired.outcome)

@@ -6,12 +6,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 from review_helpers import FOLD_VOXEL, planted_outcome, write_inputs
 
-from napari_deformreg.qa import SNAPSHOTS_AT_MOST
+from napari_deformreg.qa import SNAPSHOTS_AT_MOST, Verdict
 from napari_deformreg.ui import layers
 from napari_deformreg.ui import result_layers as parts
 from napari_deformreg.ui.pictures import picture_of_outcome
 from napari_deformreg.ui.result_layers import result_layers
 from napari_deformreg.ui.result_panel import ResultPanel
+from napari_deformreg.ui.review import autosave
 from napari_deformreg.ui.review.consistency_tab import MAP
 from napari_deformreg.ui.review.places import PLACE
 from napari_deformreg.ui.review_dock import ReviewDock
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.window
 @pytest.fixture(scope="session")
 def planted(outcome):
     return planted_outcome(outcome)
+
+
+@pytest.fixture(autouse=True)
+def unsaved(tmp_path, monkeypatch):
+    """Unsaved reviews of tests are kept apart from the user's."""
+    monkeypatch.setattr(autosave, "autosave_folder", lambda: tmp_path / "unsaved")
+    return tmp_path / "unsaved"
 
 
 @pytest.fixture
@@ -221,3 +229,100 @@ def test_snapshots_have_captions_and_an_end(dock, qtbot):
     assert all(snapshot.png.startswith(b"\x89PNG") for snapshot in taken)
     pictures.set_snapshots([taken[0]] * SNAPSHOTS_AT_MOST)
     assert not pictures.take_button.isEnabled()
+
+
+def test_a_fold_is_repaired_and_the_repair_taken_back(dock, viewer, planted, qtbot):
+    layer = next(layer for layer in viewer.layers if parts.part_of(layer) == parts.FOLDS)
+    names = [layer.name for layer in viewer.layers]
+    before = np.asarray(layer.data).copy()
+    count = len(planted.folds.regions)
+    assert not dock.folds.repair.repair_button.isEnabled()
+    dock.folds.table.choose(0)
+    with qtbot.waitSignal(dock.folds.repair.repaired, timeout=300_000):
+        qtbot.mouseClick(dock.folds.repair.repair_button, Qt.MouseButton.LeftButton)
+    assert dock.folds.table.rows_model.rowCount() == count - 1
+    assert "LNCC" in dock.folds.repair.message.text()
+    qtbot.waitUntil(lambda: np.count_nonzero(layer.data) < np.count_nonzero(before), timeout=60_000)
+    assert dock.keeper.dirty
+    with qtbot.waitSignal(dock.folds.repair.repaired, timeout=300_000):
+        qtbot.mouseClick(dock.folds.repair.undo_button, Qt.MouseButton.LeftButton)
+    assert dock.folds.table.rows_model.rowCount() == count
+    qtbot.waitUntil(lambda: np.array_equal(layer.data, before), timeout=60_000)
+    assert not dock.folds.repair.undo_button.isEnabled()
+    assert [layer.name for layer in viewer.layers if layer.name != PLACE] == names
+    assert dock.desk.outcome is planted
+
+
+def say(dock, verdict, reviewer="Ada", comment="The left one is off."):
+    dock.tabs.setCurrentWidget(dock.verdict)
+    dock.verdict.reviewer.setText(reviewer)
+    dock.verdict.reviewer.textEdited.emit(reviewer)
+    dock.verdict.verdict.setCurrentIndex(list(Verdict).index(verdict))
+    dock.verdict.comment.setPlainText(comment)
+    dock.verdict.snapshots.take()
+
+
+def test_a_review_is_saved_and_opens_again_as_it_was(dock, viewer, planted, qtbot, tmp_path, make_napari_viewer_proxy):
+    found = {parts.part_of(layer): layer for layer in viewer.layers}
+    say(dock, Verdict.WITH_CARE)
+    dock.folds.table.choose(0)
+    found[parts.JACOBIAN].visible = True
+    found[parts.MOVED].opacity = 0.3
+    viewer.dims.order = (1, 0, 2)
+    viewer.add_points([[1.0, 2.0, 3.0]], name="my mark", units="mm", axis_labels=("z", "y", "x"))
+    seen = (tuple(viewer.dims.order), slices(viewer), viewer.scene.camera.zoom, tuple(viewer.scene.camera.center)[1:])
+    dock.verdict.reviewer.setText("")
+    dock.keeper.save_to(tmp_path / "case")
+    assert "Say who judges" in dock.verdict.message.text()
+    dock.verdict.reviewer.setText("Ada")
+    dock.keeper.save_to(tmp_path / "case")
+    qtbot.waitUntil(lambda: "Saved in" in dock.verdict.message.text(), timeout=300_000)
+    assert {"review.json", "review.html", "review.pdf"} <= {path.name for path in (tmp_path / "case").iterdir()}
+    assert not dock.keeper.dirty
+
+    other = make_napari_viewer_proxy()
+    again = ReviewDock(other)
+    other.window.add_dock_widget(again, name="Review")
+    again.open_result(tmp_path / "case")
+    qtbot.waitUntil(lambda: again.desk.review is not None and not again.busy, timeout=300_000)
+    assert again.verdict.reviewed() == dock.verdict.reviewed().with_session(again.desk.review.session).model_copy(
+        update={"signed": again.verdict.reviewed().signed}
+    )
+    assert again.tabs.currentWidget() is again.verdict
+    looks = {parts.part_of(layer): layer for layer in other.layers}
+    assert looks[parts.JACOBIAN].visible
+    assert looks[parts.MOVED].opacity == pytest.approx(0.3)
+    assert "my mark" in other.layers
+    camera = other.scene.camera
+    assert (tuple(other.dims.order), slices(other)) == seen[:2]
+    assert camera.zoom == pytest.approx(seen[2])
+    assert tuple(camera.center)[1:] == pytest.approx(seen[3])
+    assert not again.keeper.dirty
+    again.shut_down()
+
+
+def test_an_unsaved_review_is_offered_after_a_crash(dock, viewer, planted, qtbot, unsaved, make_napari_viewer_proxy):
+    say(dock, Verdict.NOT_ACCEPTABLE)
+    dock.keeper.autosave()
+    qtbot.waitUntil(lambda: any(unsaved.glob("*.json")), timeout=300_000)
+    other = make_napari_viewer_proxy()
+    again = ReviewDock(other)
+    assert again.keeper.left_behind() == [], "its window is still there"
+    dock.keeper._file.leave()  # What the system does with a lock when its process dies.
+    other.window.add_dock_widget(again, name="Review")
+    qtbot.waitUntil(lambda: not again.recovery.isHidden(), timeout=60_000)
+    qtbot.mouseClick(again.recovery.open_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: again.desk.review is not None and not again.busy, timeout=300_000)
+    assert again.verdict.as_it_is().verdict is Verdict.NOT_ACCEPTABLE
+    assert again.verdict.as_it_is().comment == "The left one is off."
+    assert len(again.verdict.snapshots.snapshots()) == 1
+    assert again.keeper.dirty
+    assert again.keeper.folder is None, "the result itself was never saved either"
+    again.shut_down()
+    assert len(list(unsaved.glob("*.json"))) == 1, "still unsaved, so still kept"
+    dock.keeper.dirty = False
+
+
+def test_nothing_is_kept_of_a_review_without_a_word(dock, unsaved):
+    dock.keeper.autosave()
+    assert not unsaved.exists() or not any(unsaved.iterdir())

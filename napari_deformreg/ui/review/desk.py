@@ -8,6 +8,8 @@ from qtpy.QtCore import QObject, Signal
 
 from ...qa import Review, Tolerances
 from ...workflow import Outcome
+from ..layers import LayerTuple
+from ..result_panel import ResultPanel
 from ..shown import ShownResult
 from .places import Places, Point
 
@@ -22,7 +24,9 @@ class Desk(QObject):
     """
 
     opened = Signal()
-    """Another case, or the same one after a repair."""
+    """Another case."""
+    exchanged = Signal()
+    """The same case after a repair, or after one was taken back."""
     judged = Signal()
     """The same case by other tolerances, or with another opinion."""
 
@@ -33,12 +37,24 @@ class Desk(QObject):
         self.shown: ShownResult | None = None
         self.review: Review | None = None
         self.outcome: Outcome | None = None
+        self.result_changed = False
+        """Whether the result differs from what its folder holds."""
+        self.panel: ResultPanel | None = None
+        """Shows the case's layers."""
 
     def open(self, shown: ShownResult | None, review: Review | None, outcome: Outcome | None) -> None:
         """Put a case on the desk; `outcome` is None until someone needs more than the review's figures."""
         self.places.forget()
         self.shown, self.review, self.outcome = shown, review, outcome
+        self.result_changed = False
         self.opened.emit()
+
+    def exchange(self, shown: ShownResult, review: Review, outcome: Outcome | None, entries: list[LayerTuple], changed: bool) -> None:
+        """Go on with another version of the case's result, in the layers that are there."""
+        self.shown, self.review, self.outcome, self.result_changed = shown, review, outcome, changed
+        if self.panel is not None:
+            self.panel.exchange(outcome, shown.picture, entries)
+        self.exchanged.emit()
 
     def replace(self, review: Review) -> None:
         """Go on with another version of the review."""

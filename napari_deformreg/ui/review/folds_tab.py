@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QVBoxLayout, QWidget
 from ...qa import METRICS, FoldRow, Review
 from .. import result_layers as parts
 from .desk import Desk
+from .repair_bar import RepairBar
 from .tab import ReviewTab, in_a_row, note, walk_buttons
 from .tables import Column, Row, RowsModel, RowTable, digits
 
@@ -46,6 +47,7 @@ class FoldsTab(ReviewTab):
         self.counts.setFixedHeight(26 + 22 * 2 + 6)
         self.table = RowTable(RowsModel(COLUMNS))
         self.table.chosen.connect(self._go_to)
+        self.repair = RepairBar(desk)
         self.message = note()
         self.previous_button, self.next_button = walk_buttons(self, "fold")
         column = QVBoxLayout(self)
@@ -53,6 +55,7 @@ class FoldsTab(ReviewTab):
         column.addLayout(in_a_row(self.previous_button, self.next_button))
         column.addWidget(self.table, 1)
         column.addWidget(self.message)
+        column.addWidget(self.repair)
 
     def refresh(self) -> None:
         """Show the folds of the case."""
@@ -63,12 +66,22 @@ class FoldsTab(ReviewTab):
         for widget in (self.previous_button, self.next_button):
             widget.setEnabled(bool(folds))
         self.message.setText("" if review is None else _sentence(review))
+        self.repair.choose(None)
+
+    def forget(self) -> None:
+        """Take back no repair of the case before."""
+        self.repair.forget()
+
+    def release(self) -> None:
+        """Stop a repair."""
+        self.repair.release()
 
     def step(self, direction: int) -> None:
         """Go to the next or previous fold."""
         self.table.step(direction)
 
     def _go_to(self, row: Row) -> None:
+        self.repair.choose(int(row["label"]))
         self.desk.show(parts.FOLDS)
         size_mm = float(row["volume_mm3"]) ** (1 / 3)
         self.desk.go_to(row["center_mm"], max(SEEN_MM, 8 * size_mm), max(6.0, 2.5 * size_mm))

@@ -17,9 +17,7 @@ _AXIS = "Where the fixed landmark came to lie minus the moving one, in mm toward
 
 COLUMNS = (
     Column("name", "landmark", "The pair's name."),
-    Column(
-        "role", "role", "Target: it judges the registration (TRE). Fiducial: it drove it, so it shows the fit only (FRE)."
-    ),
+    Column("role", "role", "Target: it judges the registration (TRE). Fiducial: it drove it, so it shows the fit only (FRE)."),
     Column("before_mm", "before mm", "Distance by the headers alone.", digits(2)),
     Column("after_mm", "after mm", METRICS["tre_mm"].definition, digits(2)),
     Column("right", "Δ R", _AXIS.format("the right"), digits(2)),

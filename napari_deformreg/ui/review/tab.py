@@ -28,6 +28,9 @@ class ReviewTab(QWidget):
     def refresh(self) -> None:
         """Show the case, which may be another one."""
 
+    def forget(self) -> None:
+        """Let go of what belongs to the case before: another one comes."""
+
     def regrade(self) -> None:
         """Show the same case by other tolerances."""
 

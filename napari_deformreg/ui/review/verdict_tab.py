@@ -13,7 +13,7 @@ from ..scrolling import scrolled
 from .consistency_tab import figure_row
 from .desk import Desk
 from .snapshots import SnapshotList
-from .tab import ReviewTab, button, in_a_row, note, switch
+from .tab import ReviewTab, in_a_row, note, switch
 from .tables import GRADE_COLORS, Column, Row, RowsModel, RowTable
 from .tolerance_editor import ToleranceEditor
 
@@ -57,7 +57,8 @@ class VerdictTab(ReviewTab):
         self.snapshots = SnapshotList(desk.viewer)
         self.save_button = QPushButton("Save review")
         self.save_button.setToolTip("<p>Write review.json, review.html and review.pdf into the result folder, with this window's view.</p>")
-        self.report_button = button("Open report", "Open review.html in the browser.", lambda: None)
+        self.report_button = QPushButton("Open report")
+        self.report_button.setToolTip("<p>Open the saved review.html in the browser.</p>")
         self.message = note()
         self._lay_out()
         self._connect()
@@ -98,6 +99,13 @@ class VerdictTab(ReviewTab):
             raise DeformregError("There is no case on the desk; expected a result. Open one first.")
         said = self.desk.review.with_opinion(reviewer=self.reviewer.text(), verdict=self._verdict(), comment=self.comment.toPlainText())
         return said.with_snapshots(self.snapshots.snapshots())
+
+    def as_it_is(self) -> Review:
+        """Return the review with what stands here now, unfinished or not."""
+        if self.desk.review is None:
+            raise DeformregError("There is no case on the desk; expected a result. Open one first.")
+        said = {"reviewer": self.reviewer.text(), "verdict": self._verdict(), "comment": self.comment.toPlainText()}
+        return self.desk.review.model_copy(update={**said, "snapshots": self.snapshots.snapshots()})
 
     def step(self, direction: int) -> None:
         """Go to the next or previous figure."""
