@@ -59,20 +59,21 @@ class DataTerm:
             loss, gradient, overlap = self._by_channels(field)
         if self.neutral is None:
             self.neutral = loss
-        return overlap * loss + (1 - overlap) * self.neutral, overlap * gradient
+        return overlap * loss + (1 - overlap) * self.neutral, gradient.mul_(overlap)
 
     def _by_channels(self, field: Tensor) -> tuple[float, Tensor, float]:
         moved, slopes = [], []
-        inside = torch.empty(0)
+        weight = torch.empty(0)
         for channel in range(self.sampled.shape[1]):
-            value, slope, inside = warp(self.sampled[:, [channel]], field, self.matrix, with_gradient=True)
+            given = self.sampled_weight if channel == 0 else None
+            value, slope, inside = warp(self.sampled[:, [channel]], field, self.matrix, with_gradient=True, weight=given)
+            weight = inside if channel == 0 else weight
             moved.append(value)
             slopes.append(slope)
-        weight = inside * warp(self.sampled_weight, field, self.matrix)[0]
-        loss, by_moved = self.similarity.value_and_gradient(torch.cat(moved, 1), weight)
-        gradient = by_moved[:, [0]] * slopes[0]
+        loss, by_moved = self.similarity.value_and_gradient(torch.cat(moved, 1) if len(moved) > 1 else moved[0], weight)
+        gradient = slopes[0].mul_(by_moved[:, [0]])
         for channel in range(1, len(slopes)):
-            gradient += by_moved[:, [channel]] * slopes[channel]
+            gradient += slopes[channel].mul_(by_moved[:, [channel]])
         overlap = float((weight * self.reference_weight).sum()) / max(float(self.reference_weight.sum()), 1e-6)
         return loss, gradient, overlap
 

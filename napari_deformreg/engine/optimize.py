@@ -23,12 +23,17 @@ from .folding import push_off_folds
 from .matching import DataTerm
 from .prepare import LevelPair
 from .regularizers import REGULARIZERS
-from .sampling import integrate, smooth
+from .sampling import integrate, longest_vector, smooth, squarings_for
 from .similarities import SIMILARITIES
 from .tensors import Placed
 
 FIRST_MOMENT, SECOND_MOMENT = 0.9, 0.99
 """Adam's decay rates; 0.99 rather than 0.999 because a level takes tens of steps, not thousands."""
+
+SQUARING_STEP_VOX = 2.0
+"""Largest displacement of the first of the squared steps while optimizing. The exported field is integrated from an eighth of that; here
+two voxels gave the same results on real pairs (Dice of brains .8008 against .7996, of lungs .8638 and .8638, of mice .8727 and .8732), for
+three squarings less in each direction."""
 
 PATIENCE = 10
 """Steps over which the loss must fall by the tolerance."""
@@ -85,20 +90,21 @@ class LevelOptimizer:
 
     def evaluate(self, velocity: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
         """Return the loss at a velocity and its (first-order) derivative by it."""
-        forward = integrate(velocity)
+        squarings = squarings_for(velocity, SQUARING_STEP_VOX)
+        forward = integrate(velocity, squarings=squarings)
         loss, gradient = self._forward.value_and_gradient(forward)
         for weight, term in self.terms:
             value, slope = term(forward)
             loss += weight * value
             gradient = gradient + weight * slope
         if self._backward is not None:
-            backward = integrate(velocity, -1.0)
+            backward = integrate(velocity, -1.0, squarings)
             other, slope = self._backward.value_and_gradient(backward)
-            loss, gradient = 0.5 * (loss + other), 0.5 * (gradient - slope)
+            loss, gradient = 0.5 * (loss + other), gradient.sub_(slope).mul_(0.5)
         if self.settings.regularizer != "none":
             value, slope = REGULARIZERS[self.settings.regularizer](velocity, self.pair.fixed.grid)
             loss += self.settings.regularizer_weight * value
-            gradient = gradient + self.settings.regularizer_weight * slope
+            gradient.add_(slope, alpha=self.settings.regularizer_weight)
         return loss, gradient
 
     def step(self, barrier: bool = False) -> float:
@@ -106,7 +112,7 @@ class LevelOptimizer:
         loss, gradient = self.evaluate(self.velocity)
         self._remember(loss)
         direction = self._adam(smooth(gradient / self._unit, self._sigmas(self.settings.update_smoothing_vox)))
-        longest = float(direction.square().sum(dim=1).max().sqrt())
+        longest = longest_vector(direction)
         if longest > 0:
             scale = self.settings.step_size_vox / longest
             self.velocity = smooth(

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..settings import RegularizerName
 from ..space import Grid
+from .kernels import field_cpu
 from .losses import LOSSES, by_autograd
 
 Regularizer = Callable[[Float[Tensor, "1 3 i j k"], Grid], tuple[float, Tensor]]
@@ -25,9 +27,16 @@ def _of_loss(name: str, velocity: Tensor, grid: Grid) -> tuple[float, Tensor]:
     return by_autograd(lambda v: LOSSES[name].function(v, grid.spacing), velocity)
 
 
+def _diffusion_l2(velocity: Tensor, grid: Grid) -> tuple[float, Tensor]:
+    if velocity.device.type != "cpu":
+        return _of_loss("diffusion_l2", velocity, grid)
+    value, slope = field_cpu.diffusion_l2(np.ascontiguousarray(velocity[0].numpy()), grid.spacing)
+    return value, torch.from_numpy(slope)[None]
+
+
 REGULARIZERS: dict[RegularizerName, Regularizer] = {
     "none": _no_regularizer,
-    "diffusion_l2": partial(_of_loss, "diffusion_l2"),
+    "diffusion_l2": _diffusion_l2,
     "diffusion_l1": partial(_of_loss, "diffusion_l1"),
     "bending": partial(_of_loss, "bending"),
 }

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..space import Grid
-from .kernels import cpu, reference
+from .kernels import cpu, field_cpu, reference
 from .tensors import Placed
 
 SQUARING_STEP_VOX = 0.25
@@ -35,12 +35,17 @@ def compose(
     return reference.compose(outer, inner, scale_outer, scale_inner)
 
 
-def squarings_for(velocity: Float[Tensor, "1 3 i j k"]) -> int:
-    """Choose how often to square, so that the first step moves nothing farther than `SQUARING_STEP_VOX`."""
-    longest = float(velocity.square().sum(dim=1).max().sqrt())
-    if longest <= SQUARING_STEP_VOX:
+def longest_vector(field: Float[Tensor, "1 3 i j k"]) -> float:
+    """Return the length of a field's longest vector."""
+    return field_cpu.longest(_np(field)) if field.device.type == "cpu" else float(field.square().sum(dim=1).max().sqrt())
+
+
+def squarings_for(velocity: Float[Tensor, "1 3 i j k"], step_vox: float = SQUARING_STEP_VOX) -> int:
+    """Choose how often to square, so that the first step moves nothing farther than `step_vox`."""
+    longest = longest_vector(velocity)
+    if longest <= step_vox:
         return 1 if longest > 0 else 0
-    return min(math.ceil(math.log2(longest / SQUARING_STEP_VOX)), 12)
+    return min(math.ceil(math.log2(longest / step_vox)), 12)
 
 
 def integrate(velocity: Float[Tensor, "1 3 i j k"], sign: float = 1.0, squarings: int | None = None) -> Float[Tensor, "1 3 i j k"]:
@@ -56,7 +61,8 @@ def integrate(velocity: Float[Tensor, "1 3 i j k"], sign: float = 1.0, squarings
 
 
 def warp(
-    image: Float[Tensor, "1 1 i j k"], field: Float[Tensor, "1 3 a b c"], matrix: np.ndarray, with_gradient: bool = False
+    image: Float[Tensor, "1 1 i j k"], field: Float[Tensor, "1 3 a b c"], matrix: np.ndarray, with_gradient: bool = False,
+    weight: Float[Tensor, "1 1 i j k"] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sample an image at matrix (x + field(x)).
 
@@ -70,18 +76,22 @@ def warp(
         From voxels of the field's lattice to voxels of the image.
     with_gradient : bool
         Whether the derivative by `field` is wanted.
+    weight : (1, 1, i, j, k) tensor, optional
+        How much the image's voxels count.
 
     Returns
     -------
     value, gradient, inside
-        (1, 1, a, b, c), (1, 3, a, b, c) or empty, and 1 where the position lies in the image's voxel bodies.
+        (1, 1, a, b, c), (1, 3, a, b, c) or empty, and 1 where the position lies in the image's voxel bodies, times the weight there.
     """
     if image.device.type == "cpu":
-        parts = cpu.warp(_np(image)[0], _np(field), matrix[:3, :3], matrix[:3, 3], with_gradient)
+        voxel_weight = None if weight is None else _np(weight)[0]
+        parts = cpu.warp(_np(image)[0], _np(field), matrix[:3, :3], matrix[:3, 3], with_gradient, voxel_weight)
         value, gradient, inside = (torch.from_numpy(part) for part in parts)
         return value[None, None], gradient[None], inside[None, None]
     rotation, offset = torch.from_numpy(matrix[:3, :3]), torch.from_numpy(matrix[:3, 3])
-    return reference.warp(image, field, rotation, offset, with_gradient)
+    sampled, slope, inside = reference.warp(image, field, rotation, offset, with_gradient)
+    return sampled, slope, inside if weight is None else inside * reference.warp(weight, field, rotation, offset, False)[0]
 
 
 def box_sum(data: Float[Tensor, "1 c i j k"], radius: int) -> Float[Tensor, "1 c i j k"]:

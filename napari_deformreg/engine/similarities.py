@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..settings import RefineSettings, SimilarityName
 from .features import mind_ssc
-from .kernels import cpu, nmi_cpu, reference
+from .kernels import lncc_cpu, nmi_cpu, reference
 from .losses import LOSSES, by_autograd, nmi
 from .losses.images import LNCC_EPSILON, SMALLEST_VARIANCE
 from .losses.information import NMI_BINS, one_minus_normalized
@@ -116,7 +116,7 @@ class LocalCorrelation:
                 moved, self.fixed, self.fixed_sum, self.fixed_variance, self.count, both, total, self.radius, LNCC_EPSILON
             )
         parts = [_image(part) for part in (moved, self.fixed, self.fixed_sum, self.fixed_variance, self.count, both)]
-        value, gradient = cpu.lncc_value_and_gradient(
+        value, gradient = lncc_cpu.lncc_value_and_gradient(
             parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], total, self.radius, LNCC_EPSILON
         )
         return value, torch.from_numpy(gradient)[None, None]

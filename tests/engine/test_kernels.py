@@ -7,14 +7,16 @@ import torch
 from napari_deformreg.engine.kernels import (
     cpu,
     feature_cpu,
+    field_cpu,
     fold_cpu,
+    lncc_cpu,
     mind_cpu,
     nmi_cpu,
     reference,
     search_cpu,
     search_reference,
 )
-from napari_deformreg.engine.losses import by_autograd
+from napari_deformreg.engine.losses import LOSSES, by_autograd
 from napari_deformreg.engine.losses.descriptors import mind_descriptors, neighbor_pairs
 from napari_deformreg.engine.losses.information import joint_histogram
 from napari_deformreg.space.jacobian import digital_minimum
@@ -77,6 +79,29 @@ def test_warp(rng, shape):
     assert 0 < inside.mean() < 1
 
 
+def test_warp_samples_the_weight_beside_the_image(rng, shape):
+    picture, weight, u = image(rng, (8, 9, 10)), image(rng, (8, 9, 10)), field(rng, shape)
+    matrix, offset = np.eye(3) + 0.1 * rng.standard_normal((3, 3)), rng.standard_normal(3)
+    _, _, inside = cpu.warp(picture, u, matrix, offset, False)
+    sampled, _, _ = cpu.warp(weight, u, matrix, offset, False)
+    value, _, both = cpu.warp(picture, u, matrix, offset, False, weight)
+    assert_same(both, inside * sampled)
+    assert_same(value, cpu.warp(picture, u, matrix, offset, False)[0])
+
+
+def test_longest_vector(rng, shape):
+    u = field(rng, shape)
+    assert field_cpu.longest(u) == pytest.approx(np.sqrt((u**2).sum(axis=0)).max(), rel=1e-6)
+
+
+def test_diffusion(rng, shape):
+    u, spacing = field(rng, shape), np.array([1.0, 0.7, 2.5])
+    value, gradient = field_cpu.diffusion_l2(u, spacing)
+    twin = by_autograd(lambda v: LOSSES["diffusion_l2"].function(v, spacing), tensor(u))
+    assert value == pytest.approx(twin[0], rel=1e-5)
+    assert_same(gradient, twin[1])
+
+
 def test_warp_of_a_slice_ignores_the_missing_axis(rng):
     picture, u = image(rng, (12, 1, 10)), field(rng, (12, 1, 10), 1)
     value, gradient, inside = cpu.warp(picture, u, np.eye(3), np.zeros(3), True)
@@ -106,7 +131,7 @@ def test_lncc(rng, shape):
     total, squares = cpu.box_sum(np.stack([fixed, fixed * fixed]), 2)
     variance = np.maximum(squares - total * total / count, 0) + np.float32(1e-3) * count
     arguments = (moved, fixed, total, variance, count, weight)
-    value, gradient = cpu.lncc_value_and_gradient(*arguments, float(weight.sum()), 2, 1e-3)
+    value, gradient = lncc_cpu.lncc_value_and_gradient(*arguments, float(weight.sum()), 2, 1e-3)
     twin = reference.lncc_value_and_gradient(*(tensor(a) for a in arguments), float(weight.sum()), 2, 1e-3)
     assert value == pytest.approx(twin[0], rel=1e-4)
     assert_same(gradient, twin[1])

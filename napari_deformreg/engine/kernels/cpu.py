@@ -27,10 +27,25 @@ def _cell(position, size):  # type: ignore[no-untyped-def]
     return low, (1 if size > 1 else 0), p - np.float32(low)
 
 
+@njit(inline="always", **_JIT)
+def _eight(flat, p, step_j, step_i, step_k, weights, low, high):  # type: ignore[no-untyped-def]
+    """Interpolate at eight places of a flattened array; `weights` are of the four rows, `low` and `high` of the places within a row."""
+    q, r = p + step_j, p + step_i
+    s = r + step_j
+    w, x, y, z = weights
+    return low * (w * flat[p] + x * flat[q] + y * flat[r] + z * flat[s]) + high * (
+        w * flat[p + step_k] + x * flat[q + step_k] + y * flat[r + step_k] + z * flat[s + step_k]
+    )
+
+
 @njit(**_JIT)
 def _compose_slab(first, stop, outer, inner, scale_outer, scale_inner, out):  # type: ignore[no-untyped-def]
+    # One flat array and unsigned places: with signed ones every access would first ask whether it counts from the end.
     nj, nk = out.shape[2:]
     mi, mj, mk = outer.shape[1:]
+    size = np.uintp(mi * mj * mk)
+    flat = outer.reshape(outer.size)
+    row, plane = np.uintp(mk), np.uintp(mj * mk)
     for i in range(first, stop):
         for j in range(nj):
             for k in range(nk):
@@ -40,19 +55,16 @@ def _compose_slab(first, stop, outer, inner, scale_outer, scale_inner, out):  # 
                 a, da, wa = _cell(np.float32(i) + d0, mi)
                 b, db, wb = _cell(np.float32(j) + d1, mj)
                 c, dc, wc = _cell(np.float32(k) + d2, mk)
-                ua, ub, uc = np.float32(1) - wa, np.float32(1) - wb, np.float32(1) - wc
-                w000, w001, w010, w011 = ua * ub * uc, ua * ub * wc, ua * wb * uc, ua * wb * wc
-                w100, w101, w110, w111 = wa * ub * uc, wa * ub * wc, wa * wb * uc, wa * wb * wc
-                for axis in range(3):
-                    f = outer[axis]
-                    value = (
-                        w000 * f[a, b, c] + w001 * f[a, b, c + dc]
-                        + w010 * f[a, b + db, c] + w011 * f[a, b + db, c + dc]
-                        + w100 * f[a + da, b, c] + w101 * f[a + da, b, c + dc]
-                        + w110 * f[a + da, b + db, c] + w111 * f[a + da, b + db, c + dc]
-                    )
-                    d = d0 if axis == 0 else (d1 if axis == 1 else d2)
-                    out[axis, i, j, k] = d + scale_outer * value
+                ua, wa = scale_outer * (np.float32(1) - wa), scale_outer * wa
+                ub, uc = np.float32(1) - wb, np.float32(1) - wc
+                weights = ua * ub, ua * wb, wa * ub, wa * wb
+                p = np.uintp(a) * plane + np.uintp(b) * row + np.uintp(c)
+                si, sj, sk = np.uintp(da) * plane, np.uintp(db) * row, np.uintp(dc)
+                out[0, i, j, k] = d0 + _eight(flat, p, sj, si, sk, weights, uc, wc)
+                p += size
+                out[1, i, j, k] = d1 + _eight(flat, p, sj, si, sk, weights, uc, wc)
+                p += size
+                out[2, i, j, k] = d2 + _eight(flat, p, sj, si, sk, weights, uc, wc)
 
 
 def compose(outer: np.ndarray, inner: np.ndarray, scale_outer: float = 1.0, scale_inner: float = 1.0) -> np.ndarray:
@@ -63,11 +75,11 @@ def compose(outer: np.ndarray, inner: np.ndarray, scale_outer: float = 1.0, scal
 
 
 @njit(**_JIT)
-def _warp_slab(first, stop, image, field, matrix, offset, value, gradient, inside):  # type: ignore[no-untyped-def]
+def _warp_slab(first, stop, image, weight, field, matrix, offset, value, gradient, inside):  # type: ignore[no-untyped-def]
     nj, nk = value.shape[1:]
     mi, mj, mk = image.shape
     half = np.float32(0.5)
-    with_gradient = gradient.shape[0] == 3
+    with_gradient, weighted = gradient.shape[0] == 3, weight.shape[0] > 0
     for i in range(first, stop):
         for j in range(nj):
             for k in range(nk):
@@ -93,6 +105,14 @@ def _warp_slab(first, stop, image, field, matrix, offset, value, gradient, insid
                 q10, q11 = uc * p100 + wc * p101, uc * p110 + wc * p111
                 r0, r1 = ub * q00 + wb * q01, ub * q10 + wb * q11
                 value[i, j, k] = ua * r0 + wa * r1
+                if weighted:
+                    inside[i, j, k] *= ua * (
+                        ub * (uc * weight[a, b, c] + wc * weight[a, b, c + dc])
+                        + wb * (uc * weight[a, b + db, c] + wc * weight[a, b + db, c + dc])
+                    ) + wa * (
+                        ub * (uc * weight[a + da, b, c] + wc * weight[a + da, b, c + dc])
+                        + wb * (uc * weight[a + da, b + db, c] + wc * weight[a + da, b + db, c + dc])
+                    )
                 if with_gradient:
                     # Beyond the outermost voxel centers the rim is repeated, so nothing changes there.
                     zero = np.float32(0)
@@ -106,19 +126,23 @@ def _warp_slab(first, stop, image, field, matrix, offset, value, gradient, insid
 
 
 def warp(
-    image: np.ndarray, field: np.ndarray, matrix: np.ndarray, offset: np.ndarray, with_gradient: bool
+    image: np.ndarray, field: np.ndarray, matrix: np.ndarray, offset: np.ndarray, with_gradient: bool, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sample an (i, j, k) image at matrix (x + field(x)) + offset.
 
     Returns
     -------
     value, gradient, inside
-        The samples; their derivative by `field` (3, i, j, k), empty when not asked for; 1 where the position lies in a voxel's body.
+        The samples; their derivative by `field` (3, i, j, k), empty when not asked for; 1 where the position lies in a voxel's body,
+        times the sampled `weight` (an array of the image's shape) where one is given.
     """
     shape = field.shape[1:]
     value, inside = np.empty(shape, np.float32), np.empty(shape, np.float32)
     gradient = np.empty((3, *shape) if with_gradient else (0, 1, 1, 1), np.float32)
-    run_slabs(_warp_slab, shape[0], image, field, matrix.astype(np.float32), offset.astype(np.float32), value, gradient, inside)
+    weight = np.empty((0, 1, 1), np.float32) if weight is None else weight
+    run_slabs(
+        _warp_slab, shape[0], image, weight, field, matrix.astype(np.float32), offset.astype(np.float32), value, gradient, inside
+    )
     return value, gradient, inside
 
 
@@ -238,68 +262,3 @@ def convolve_separable(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, 
     run_slabs(_convolve_inner_slab, data.shape[1], data, kernels[1], kernels[2], middle)
     run_slabs(_convolve_first_slab, data.shape[2], middle, kernels[0], out)
     return out
-
-
-@njit(**_JIT)
-def _lncc_products_slab(first, stop, moved, fixed, out):  # type: ignore[no-untyped-def]
-    _, nj, nk = moved.shape
-    for i in range(first, stop):
-        for j in range(nj):
-            for k in range(nk):
-                p, t = moved[i, j, k], fixed[i, j, k]
-                out[0, i, j, k] = p
-                out[1, i, j, k] = p * p
-                out[2, i, j, k] = p * t
-
-
-@njit(**_JIT)
-def _lncc_coefficients_slab(first, stop, sums, fixed_sum, fixed_variance, count, weight, epsilon, out):  # type: ignore[no-untyped-def]
-    """Turn box sums into the three coefficient fields of the gradient; returns the weighted sum of squared correlations."""
-    _, nj, nk = fixed_sum.shape
-    total = 0.0
-    for i in range(first, stop):
-        for j in range(nj):
-            row = 0.0
-            for k in range(nk):
-                n, w = count[i, j, k], weight[i, j, k]
-                sp, st = sums[0, i, j, k], fixed_sum[i, j, k]
-                mean = sp / n
-                covariance = sums[2, i, j, k] - mean * st
-                variance = max(sums[1, i, j, k] - mean * sp, np.float32(0)) + epsilon * n
-                tv = fixed_variance[i, j, k]
-                slope = covariance / (variance * tv)
-                square = covariance * slope
-                row += w * square
-                c = 2 * slope * w
-                b = -square / variance * w
-                out[0, i, j, k] = -(c * st + 2 * b * sp) / n
-                out[1, i, j, k] = b
-                out[2, i, j, k] = c
-            total += row
-    return total
-
-
-@njit(**_JIT)
-def _lncc_gradient_slab(first, stop, boxes, moved, fixed, scale, out):  # type: ignore[no-untyped-def]
-    _, nj, nk = moved.shape
-    for i in range(first, stop):
-        for j in range(nj):
-            for k in range(nk):
-                value = boxes[0, i, j, k] + 2 * moved[i, j, k] * boxes[1, i, j, k] + fixed[i, j, k] * boxes[2, i, j, k]
-                out[i, j, k] = scale * value
-
-
-def lncc_value_and_gradient(
-    moved: np.ndarray, fixed: np.ndarray, fixed_sum: np.ndarray, fixed_variance: np.ndarray, count: np.ndarray, weight: np.ndarray,
-    total_weight: float, radius: int, epsilon: float,
-) -> tuple[float, np.ndarray]:
-    """Return minus the weighted mean of squared local correlation and its derivative by `moved` (both (i, j, k))."""
-    work = np.empty((3, *moved.shape), np.float32)
-    length = moved.shape[0]
-    run_slabs(_lncc_products_slab, length, moved, fixed, work)
-    sums = box_sum(work, radius)
-    parts = run_slabs(_lncc_coefficients_slab, length, sums, fixed_sum, fixed_variance, count, weight, np.float32(epsilon), work)
-    boxes = box_sum(work, radius)
-    gradient = np.empty_like(moved)
-    run_slabs(_lncc_gradient_slab, length, boxes, moved, fixed, np.float32(-1.0 / total_weight), gradient)
-    return -float(sum(parts)) / total_weight, gradient

@@ -82,7 +82,7 @@ def lncc_value_and_gradient(
     moved: Tensor, fixed: Tensor, fixed_sum: Tensor, fixed_variance: Tensor, count: Tensor, weight: Tensor, total_weight: float,
     radius: int, epsilon: float,
 ) -> tuple[float, Tensor]:
-    """Twin of `cpu.lncc_value_and_gradient` on (1, 1, i, j, k) tensors."""
+    """Twin of `lncc_cpu.lncc_value_and_gradient` on (1, 1, i, j, k) tensors."""
     sums = box_sum(torch.cat([moved, moved * moved, moved * fixed], dim=1), radius)
     sp, spp, spt = sums[:, :1], sums[:, 1:2], sums[:, 2:3]
     covariance = spt - sp * fixed_sum / count
