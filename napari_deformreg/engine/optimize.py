@@ -23,7 +23,7 @@ from .folding import push_off_folds
 from .matching import DataTerm
 from .prepare import LevelPair
 from .regularizers import REGULARIZERS
-from .sampling import integrate, longest_vector, smooth, squarings_for
+from .sampling import integrate, longest_vector, resize_field, resize_field_adjoint, smooth, squarings_for
 from .similarities import SIMILARITIES
 from .tensors import Placed
 
@@ -55,7 +55,7 @@ class LevelOptimizer:
     pair : LevelPair
         Both images on the level's lattice.
     velocity : (1, 3, i, j, k) tensor
-        Start, in voxels of the level.
+        Start, on that lattice or a coarser one over the same field of view, in its voxels.
     settings : Settings
         The whole run's.
     terms : list of (weight, Term)
@@ -72,7 +72,9 @@ class LevelOptimizer:
         self.best_loss = math.inf
         self.losses: list[float] = []
         self._evaluated = 0
-        grid = pair.fixed.grid
+        self._shape = pair.fixed.grid.shape
+        grid = pair.fixed.grid.resized((velocity.shape[2], velocity.shape[3], velocity.shape[4]))
+        self._grid = grid
         mean = float(np.exp(np.log(grid.spacing[np.array(grid.shape) > 1]).mean()))
         relative = grid.spacing / mean
         self._unit = torch.tensor(relative, dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
@@ -91,21 +93,26 @@ class LevelOptimizer:
     def evaluate(self, velocity: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
         """Return the loss at a velocity and its (first-order) derivative by it."""
         squarings = squarings_for(velocity, SQUARING_STEP_VOX)
-        forward = integrate(velocity, squarings=squarings)
-        loss, gradient = self._forward.value_and_gradient(forward)
-        for weight, term in self.terms:
-            value, slope = term(forward)
-            loss += weight * value
-            gradient = gradient + weight * slope
+        loss, gradient = self._one_way(self._forward, integrate(velocity, squarings=squarings), self.terms)
         if self._backward is not None:
-            backward = integrate(velocity, -1.0, squarings)
-            other, slope = self._backward.value_and_gradient(backward)
+            other, slope = self._one_way(self._backward, integrate(velocity, -1.0, squarings), [])
             loss, gradient = 0.5 * (loss + other), gradient.sub_(slope).mul_(0.5)
         if self.settings.regularizer != "none":
-            value, slope = REGULARIZERS[self.settings.regularizer](velocity, self.pair.fixed.grid)
+            value, slope = REGULARIZERS[self.settings.regularizer](velocity, self._grid)
             loss += self.settings.regularizer_weight * value
             gradient.add_(slope, alpha=self.settings.regularizer_weight)
         return loss, gradient
+
+    def _one_way(self, data: DataTerm, displacement: Tensor, terms: list[tuple[float, Term]]) -> tuple[float, Tensor]:
+        """Return the loss of one direction and its derivative by the displacement on the velocity's lattice."""
+        coarse = (displacement.shape[2], displacement.shape[3], displacement.shape[4])
+        fine = displacement if coarse == self._shape else resize_field(displacement, self._shape)
+        loss, gradient = data.value_and_gradient(fine)
+        for weight, term in terms:
+            value, slope = term(fine)
+            loss += weight * value
+            gradient.add_(slope, alpha=weight)
+        return loss, gradient if coarse == self._shape else resize_field_adjoint(gradient, coarse)
 
     def step(self, barrier: bool = False) -> float:
         """Take one step; returns the loss at the place that the step left."""
@@ -119,7 +126,8 @@ class LevelOptimizer:
                 self.velocity - scale * direction / self._unit, self._sigmas(self.settings.velocity_smoothing_vox)
             )
         if barrier:
-            push, _ = push_off_folds(integrate(self.velocity), self.margin)
+            count = squarings_for(self.velocity, SQUARING_STEP_VOX)
+            push, _ = push_off_folds(integrate(self.velocity, squarings=count), self.margin)
             self.velocity = self.velocity + push
         return loss
 

@@ -7,6 +7,7 @@ returned where they are needed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..space import Grid
-from .kernels import cpu, field_cpu, reference
+from .kernels import cpu, field_cpu, reference, resize_cpu
 from .tensors import Placed
 
 SQUARING_STEP_VOX = 0.25
@@ -129,10 +130,25 @@ def resize(data: Float[Tensor, "1 c i j k"], shape: tuple[int, int, int]) -> Flo
     return F.interpolate(data, size=shape, mode="trilinear", align_corners=True)
 
 
+def _lengths(new: Sequence[int], old: Sequence[int]) -> list[float]:
+    """Return by how much vectors in voxels grow along each axis: with fixed corners by (N_out - 1)/(N_in - 1), not by the factor."""
+    return [(n - 1) / (m - 1) if m > 1 and n > 1 else 0.0 for n, m in zip(new, old, strict=True)]
+
+
 def resize_field(field: Float[Tensor, "1 3 i j k"], shape: tuple[int, int, int]) -> Float[Tensor, "1 3 a b d"]:
-    """Resize a displacement or velocity in voxels; with fixed corners its length scales by (N_out - 1)/(N_in - 1), not by the factor."""
-    scale = [(new - 1) / (old - 1) if old > 1 and new > 1 else 0.0 for new, old in zip(shape, field.shape[2:], strict=True)]
-    return resize(field, shape) * torch.tensor(scale, device=field.device).view(1, 3, 1, 1, 1)
+    """Resize a displacement or velocity in voxels: its vectors are in voxels of the new lattice."""
+    factors = _lengths(shape, field.shape[2:])
+    if field.device.type == "cpu":
+        return torch.from_numpy(resize_cpu.resize(_np(field), shape, np.array(factors)))[None]
+    return resize(field, shape) * torch.tensor(factors, device=field.device).view(1, 3, 1, 1, 1)
+
+
+def resize_field_adjoint(slope: Float[Tensor, "1 3 a b d"], shape: tuple[int, int, int]) -> Float[Tensor, "1 3 i j k"]:
+    """Return the derivative by a field on a lattice of this shape, given that by the field that `resize_field` makes of it."""
+    factors = _lengths(slope.shape[2:], shape)
+    if slope.device.type == "cpu":
+        return torch.from_numpy(resize_cpu.resize_adjoint(_np(slope), shape, np.array(factors)))[None]
+    return reference.resize_adjoint(slope, shape) * torch.tensor(factors, device=slope.device).view(1, 3, 1, 1, 1)
 
 
 def voxel_matrix(fixed: Grid, moving: Grid, affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:

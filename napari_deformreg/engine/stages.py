@@ -276,7 +276,7 @@ def _chosen_start(case: Case, affine: AffineTransform, starts: list[Start], run:
         sha256 = run.model.sha256 if run.model else ""
         try:
             with guarded():
-                judge = _level_optimizer(case, affine, Level(grid, 0), nothing, run)
+                judge = _level_optimizer(case, affine, Level(grid, 0, grid.shape), nothing, run)
                 start, run.start = choose_start(starts, nothing, lambda velocity: judge.evaluate(velocity)[0], sha256)
         except OutOfMemoryError as error:  # the coarser levels may still fit, and each asks its own loss whether the start pays
             run.notices.append(f"{error} The starts could not be compared; the first, {starts[0].name}, was offered.")
@@ -321,7 +321,7 @@ def _one_flow(
     status = Status.STEPS_USED_UP
     for number in numbers:
         level = progress.levels[number]
-        base = zero_field(level.grid, run.device) if velocity is None else resize_field(velocity, level.grid.shape)
+        base = zero_field(level.grid.resized(level.shape), run.device) if velocity is None else resize_field(velocity, level.shape)
         try:
             optimizer = _level_optimizer(case, affine, level, base, run)
             start = _taken_up(optimizer, start, velocity, level)
@@ -330,7 +330,7 @@ def _one_flow(
             velocity = optimizer.finish()
             status = Status.CONVERGED if optimizer.converged() else Status.STEPS_USED_UP
             if last and not _gains_enough(optimizer, flow, run):
-                velocity, status = zero_field(level.grid, run.device), Status.KEPT_START
+                velocity, status = torch.zeros_like(velocity), Status.KEPT_START
         except OutOfMemoryError as error:
             if velocity is None:
                 raise
@@ -386,9 +386,9 @@ def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | N
     if start is None:
         return None
     with guarded():
-        offered = [optimizer.velocity, *ways_in(start, before, level.grid.shape)]
+        offered = [optimizer.velocity, *ways_in(start, before, level.shape)]
         optimizer.velocity = min(offered, key=lambda velocity: optimizer.evaluate(velocity)[0])
-    return None if is_used_up(start, level.grid.shape) else start
+    return None if is_used_up(start, level.shape) else start
 
 
 def _gains_enough(optimizer: LevelOptimizer, flow: int, run: Run) -> bool:

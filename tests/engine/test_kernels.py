@@ -13,6 +13,7 @@ from napari_deformreg.engine.kernels import (
     mind_cpu,
     nmi_cpu,
     reference,
+    resize_cpu,
     search_cpu,
     search_reference,
 )
@@ -87,6 +88,18 @@ def test_warp_samples_the_weight_beside_the_image(rng, shape):
     value, _, both = cpu.warp(picture, u, matrix, offset, False, weight)
     assert_same(both, inside * sampled)
     assert_same(value, cpu.warp(picture, u, matrix, offset, False)[0])
+
+
+@pytest.mark.parametrize("other", [(5, 7, 4), (1, 9, 8), (19, 23, 13)])
+def test_resize_and_its_adjoint(rng, shape, other):
+    data, factors = rng.standard_normal((3, *shape)).astype(np.float32), np.array([1.0, 0.5, 2.0])
+    resized = resize_cpu.resize(data, other, factors)
+    scale = torch.from_numpy(factors).view(1, 3, 1, 1, 1)
+    assert_same(resized, torch.nn.functional.interpolate(tensor(data), size=other, mode="trilinear", align_corners=True) * scale)
+    slope = rng.standard_normal((3, *other)).astype(np.float32)
+    back = resize_cpu.resize_adjoint(slope, shape, factors)
+    assert_same(back, (reference.resize_adjoint(tensor(slope), shape) * scale))
+    assert float((back * data).sum()) == pytest.approx(float((slope * resized).sum()), rel=1e-4, abs=1e-4)
 
 
 def test_longest_vector(rng, shape):

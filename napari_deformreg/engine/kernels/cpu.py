@@ -74,55 +74,68 @@ def compose(outer: np.ndarray, inner: np.ndarray, scale_outer: float = 1.0, scal
     return out
 
 
+@njit(inline="always", **_JIT)
+def _corners(flat, p, step_i, step_j, step_k):  # type: ignore[no-untyped-def]
+    """Read the eight values around a place of a flattened array."""
+    q, r = p + step_j, p + step_i
+    s = r + step_j
+    return (
+        flat[p], flat[p + step_k], flat[q], flat[q + step_k], flat[r], flat[r + step_k], flat[s], flat[s + step_k]
+    )  # fmt: skip
+
+
 @njit(**_JIT)
 def _warp_slab(first, stop, image, weight, field, matrix, offset, value, gradient, inside):  # type: ignore[no-untyped-def]
     nj, nk = value.shape[1:]
     mi, mj, mk = image.shape
-    half = np.float32(0.5)
+    half, zero = np.float32(0.5), np.float32(0)
+    top0, top1, top2 = np.float32(mi) - half, np.float32(mj) - half, np.float32(mk) - half
     with_gradient, weighted = gradient.shape[0] == 3, weight.shape[0] > 0
+    flat, flat_weight = image.reshape(image.size), weight.reshape(weight.size)
+    row, plane = np.uintp(mk), np.uintp(mj * mk)
+    m00, m01, m02 = matrix[0, 0], matrix[0, 1], matrix[0, 2]
+    m10, m11, m12 = matrix[1, 0], matrix[1, 1], matrix[1, 2]
+    m20, m21, m22 = matrix[2, 0], matrix[2, 1], matrix[2, 2]
     for i in range(first, stop):
         for j in range(nj):
             for k in range(nk):
                 x0 = np.float32(i) + field[0, i, j, k]
                 x1 = np.float32(j) + field[1, i, j, k]
                 x2 = np.float32(k) + field[2, i, j, k]
-                y0 = matrix[0, 0] * x0 + matrix[0, 1] * x1 + matrix[0, 2] * x2 + offset[0]
-                y1 = matrix[1, 0] * x0 + matrix[1, 1] * x1 + matrix[1, 2] * x2 + offset[1]
-                y2 = matrix[2, 0] * x0 + matrix[2, 1] * x1 + matrix[2, 2] * x2 + offset[2]
-                in0 = mi == 1 or (y0 >= -half and y0 <= mi - half)
-                in1 = mj == 1 or (y1 >= -half and y1 <= mj - half)
-                in2 = mk == 1 or (y2 >= -half and y2 <= mk - half)
-                inside[i, j, k] = np.float32(1) if in0 and in1 and in2 else np.float32(0)
+                y0 = m00 * x0 + m01 * x1 + m02 * x2 + offset[0]
+                y1 = m10 * x0 + m11 * x1 + m12 * x2 + offset[1]
+                y2 = m20 * x0 + m21 * x1 + m22 * x2 + offset[2]
+                in0 = mi == 1 or (y0 >= -half and y0 <= top0)
+                in1 = mj == 1 or (y1 >= -half and y1 <= top1)
+                in2 = mk == 1 or (y2 >= -half and y2 <= top2)
                 a, da, wa = _cell(y0, mi)
                 b, db, wb = _cell(y1, mj)
                 c, dc, wc = _cell(y2, mk)
                 ua, ub, uc = np.float32(1) - wa, np.float32(1) - wb, np.float32(1) - wc
-                p000, p001 = image[a, b, c], image[a, b, c + dc]
-                p010, p011 = image[a, b + db, c], image[a, b + db, c + dc]
-                p100, p101 = image[a + da, b, c], image[a + da, b, c + dc]
-                p110, p111 = image[a + da, b + db, c], image[a + da, b + db, c + dc]
+                p = np.uintp(a) * plane + np.uintp(b) * row + np.uintp(c)
+                si, sj, sk = np.uintp(da) * plane, np.uintp(db) * row, np.uintp(dc)
+                p000, p001, p010, p011, p100, p101, p110, p111 = _corners(flat, p, si, sj, sk)
                 q00, q01 = uc * p000 + wc * p001, uc * p010 + wc * p011
                 q10, q11 = uc * p100 + wc * p101, uc * p110 + wc * p111
                 r0, r1 = ub * q00 + wb * q01, ub * q10 + wb * q11
                 value[i, j, k] = ua * r0 + wa * r1
+                here = np.float32(1) if in0 and in1 and in2 else zero
                 if weighted:
-                    inside[i, j, k] *= ua * (
-                        ub * (uc * weight[a, b, c] + wc * weight[a, b, c + dc])
-                        + wb * (uc * weight[a, b + db, c] + wc * weight[a, b + db, c + dc])
-                    ) + wa * (
-                        ub * (uc * weight[a + da, b, c] + wc * weight[a + da, b, c + dc])
-                        + wb * (uc * weight[a + da, b + db, c] + wc * weight[a + da, b + db, c + dc])
+                    w000, w001, w010, w011, w100, w101, w110, w111 = _corners(flat_weight, p, si, sj, sk)
+                    here *= ua * (ub * (uc * w000 + wc * w001) + wb * (uc * w010 + wc * w011)) + wa * (
+                        ub * (uc * w100 + wc * w101) + wb * (uc * w110 + wc * w111)
                     )
+                inside[i, j, k] = here
                 if with_gradient:
                     # Beyond the outermost voxel centers the rim is repeated, so nothing changes there.
-                    zero = np.float32(0)
                     g0 = r1 - r0 if y0 > zero and y0 < mi - 1 else zero
                     g1 = ua * (q01 - q00) + wa * (q11 - q10) if y1 > zero and y1 < mj - 1 else zero
                     g2 = zero
                     if y2 > zero and y2 < mk - 1:
                         g2 = ua * (ub * (p001 - p000) + wb * (p011 - p010)) + wa * (ub * (p101 - p100) + wb * (p111 - p110))
-                    for axis in range(3):
-                        gradient[axis, i, j, k] = matrix[0, axis] * g0 + matrix[1, axis] * g1 + matrix[2, axis] * g2
+                    gradient[0, i, j, k] = m00 * g0 + m10 * g1 + m20 * g2
+                    gradient[1, i, j, k] = m01 * g0 + m11 * g1 + m21 * g2
+                    gradient[2, i, j, k] = m02 * g0 + m12 * g1 + m22 * g2
 
 
 def warp(

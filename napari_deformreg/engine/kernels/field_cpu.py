@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def _longest_slab(first, stop, field):  # type: ignore[no-untyped-def]
 
 def longest(field: np.ndarray) -> float:
     """Return the length of the longest vector of a (3, i, j, k) field."""
-    return float(max(run_slabs(_longest_slab, field.shape[1], field))) ** 0.5
+    square: float = max(run_slabs(_longest_slab, field.shape[1], field))
+    return math.sqrt(square)
 
 
 @njit(**_JIT)
@@ -43,14 +45,14 @@ def _diffusion_slab(first, stop, field, factors, scale, out):  # type: ignore[no
             for j in range(nj):
                 left, right = max(j - 1, 0), min(j + 1, nj - 1)
                 here = field[c, i, j]
-                row = np.float32(0)
+                row = np.float32(0)  # single precision within a row only
                 for k in range(nk):
                     v = here[k]
                     up, side, ahead = field[c, above, j, k] - v, field[c, i, right, k] - v, here[min(k + 1, nk - 1)] - v
                     row += fi * up * up + fj * side * side + fk * ahead * ahead
                     back = fi * (v - field[c, below, j, k]) + fj * (v - field[c, i, left, k]) + fk * (v - here[max(k - 1, 0)])
                     out[c, i, j, k] = scale * (back - fi * up - fj * side - fk * ahead)
-                total += row
+                total += float(row)
     return total
 
 

@@ -94,3 +94,12 @@ def lncc_value_and_gradient(
     boxes = box_sum(torch.cat([a, b, c], dim=1), radius)
     gradient = -(boxes[:, :1] + 2 * moved * boxes[:, 1:2] + fixed * boxes[:, 2:3]) / total_weight
     return -float((square * weight).double().sum()) / total_weight, gradient
+
+
+def resize_adjoint(slope: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Twin of `resize_cpu.resize_adjoint` on (1, c, i, j, k) tensors, without factors."""
+    coarse = slope.new_zeros((*slope.shape[:2], *shape), requires_grad=True)
+    with torch.enable_grad():
+        fine = F.interpolate(coarse, size=slope.shape[2:], mode="trilinear", align_corners=True)
+        (found,) = torch.autograd.grad(fine, coarse, slope)
+    return found

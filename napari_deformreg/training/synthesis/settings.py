@@ -97,6 +97,11 @@ class MotionSettings(_Frozen):
     """Whether the lengths in voxels below, and those of the other groups, grow with the lattice."""
     strength: ShareRange = (0.1, 1.0)
     """Factor on all motion of a pair, the affine part included, drawn once: small motions are as common as large ones."""
+    unexplained_vox: LengthRange = (0.0, 0.0)
+    """Standard deviation of a fine random deformation of the moving structures that the true velocity does not hold: two subjects differ in
+    more than a smooth motion, and what is taught should not depend on every detail having a partner."""
+    unexplained_spacing_vox: LengthRange = (3.0, 8.0)
+    """Distance of its control points."""
     spacings_vox: tuple[Annotated[float, Field(ge=3, le=256)], ...] = (4.0, 8.0, 16.0, 32.0)
     """Distances of the control points of the random velocities that are added up."""
     sd_max_vox: tuple[_Length, ...] = (0.4, 1.0, 1.8, 2.5)

@@ -83,7 +83,10 @@ class SyntheticPairs:
         sample = self._anatomy(draws) if self.chosen and draws.chance(self.settings.anatomy.share) else self._shapes(draws)
         back = exponential(sample.velocity, -1.0)
         fixed_labels, fixed_beside = _labels_at(sample.fixed, self._looked_at(None, sample.own))
-        moving_labels, moving_beside = _labels_at(sample.moving, self._looked_at(back, sample.own))
+        moving_places = self._looked_at(back, sample.own)
+        if self.settings.motion.unexplained_vox[1] > 0:
+            moving_places += self._unexplained(draws)
+        moving_labels, moving_beside = _labels_at(sample.moving, moving_places)
         textures = self._textures(draws, back)
         present = torch.bincount(fixed_labels.reshape(-1), minlength=sample.cast.count)[1:].nonzero()[:, 0] + 1
         looks = draw_looks(draws, replace(sample.cast, present=tuple(present.tolist())), self.settings.images)
@@ -138,6 +141,13 @@ class SyntheticPairs:
         spacing = draws.within(_OWN_DEFORMATION_SPACING_VOX) * unit
         field = deviation * draws.smooth(len(self._padded), self._padded, spacing)
         return with_gentle_slopes(field, _OWN_DEFORMATION_SLOPE)[None]
+
+    def _unexplained(self, draws: Draws) -> Float[Tensor, "d *spatial"]:
+        """Draw how the moving structures differ beside the motion; slopes are kept low enough that none is torn."""
+        motion, unit = self.settings.motion, self.settings.unit
+        spacing = max(draws.within(motion.unexplained_spacing_vox) * unit, 2.0)
+        field = draws.within(motion.unexplained_vox) * unit * draws.smooth(len(self._padded), self.settings.size, spacing)
+        return with_gentle_slopes(field, _OWN_DEFORMATION_SLOPE)
 
     def _stripped(self, draws: Draws) -> tuple[int, ...]:
         """Choose the labels outside the brain that both images lack."""
