@@ -65,7 +65,7 @@ class RefineSettings(_Frozen):
     regularizer_weight: Annotated[float, Field(ge=0, le=100)] = 0.3
     """Its weight against the data term."""
     update_smoothing_vox: Annotated[float, Field(ge=0, le=10)] = 1.5
-    """Standard deviation of the Gaussian that smooths each step, in voxels of the velocity (of their mean size: the same in mm each way)."""
+    """Standard deviation of the Gaussian that smooths each step, in voxels of the velocity (their mean size: the same in mm each way)."""
     velocity_smoothing_vox: Annotated[float, Field(ge=0, le=10)] = 1.4
     """Standard deviation of the Gaussian that smooths the velocity after each step, likewise."""
     step_size_vox: Annotated[float, Field(gt=0, le=2)] = 0.5
