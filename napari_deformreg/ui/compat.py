@@ -30,6 +30,11 @@ def scale_bar(viewer: Any) -> Any:
     return _member(viewer, ("canvas", "overlays", "scale_bar"), "scale_bar")
 
 
+def grid(viewer: Any) -> Any:
+    """Return the settings of the grid mode, which shows layers side by side."""
+    return _member(viewer, ("canvas", "grid"), "grid")
+
+
 def canvas_size(viewer: Any) -> tuple[int, int]:
     """Return height and width of the canvas in pixels."""
     canvas = viewer.canvas if "canvas" in dir(viewer) else None

@@ -1,8 +1,7 @@
-"""How a result is looked at: blend, before and after, colors, arrows, grid, Jacobian; bound to the layers in both directions."""
+"""What of a result is drawn: blend, arrows, grid, Jacobian, labels, points; bound to the layers in both directions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,6 @@ from qtpy.QtWidgets import (
 from . import legends
 from . import result_layers as parts
 from .overlays import ARROW_LIMIT
-from .turns import Turns
 
 TOGGLES = {
     parts.QUIVER: ("Arrows", "From each point of fixed to the place of its tissue in moving; the affine part is left out."),
@@ -46,18 +44,10 @@ class DisplayControls(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._layers: dict[str, Any] = {}
-        self._fixed_look: tuple[Any, Any] | None = None
-        self._turns = Turns(self)
         self.blend = QSlider(Qt.Orientation.Horizontal)
         self.blend.setRange(0, 100)
         self.blend.setValue(50)
         self.blend.valueChanged.connect(self._on_blend)
-        self.before = _switch(
-            "Before", "Show moving as the headers alone place it, instead of moved. Flip it to see what the registration did."
-        )
-        self.before.toggled.connect(self._on_before)
-        self.colors = _switch("Colors", "Fixed in green, moved in magenta: what coincides turns gray.")
-        self.colors.toggled.connect(self._on_colors)
         self.toggles = {part: _switch(title, tip) for part, (title, tip) in TOGGLES.items()}
         for part, button in self.toggles.items():
             button.toggled.connect(partial(self._show_part, part))
@@ -92,23 +82,17 @@ class DisplayControls(QWidget):
         for widget, value in ((self.spacing, spacing_mm), (self.slab, 1)):
             with QSignalBlocker(widget):
                 widget.setValue(value)
-        for switch in (self.before, self.colors):
-            with QSignalBlocker(switch):
-                switch.setChecked(False)
         self._on_slab(1)
         legends.show_longest(self.arrow_legend, longest_mm)
-        self.before.setVisible(parts.MOVING_BEFORE in found)
         self._refresh()
         self._on_blend(self.blend.value())
 
     def release(self) -> None:
         """Let go of the layers."""
-        self._turns.stop()
         for part, layer in self._layers.items():
             if part in TOGGLES:
                 layer.events.visible.disconnect(self._refresh)
         self._layers = {}
-        self._fixed_look = None
         self.setEnabled(False)
 
     def forget(self, layer: Any) -> None:
@@ -129,7 +113,7 @@ class DisplayControls(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         blending = QHBoxLayout()
-        for widget, stretch in ((QLabel("fixed"), 0), (self.blend, 1), (QLabel("moved"), 0), (self.before, 0), (self.colors, 0)):
+        for widget, stretch in ((QLabel("fixed"), 0), (self.blend, 1), (QLabel("moved"), 0)):
             blending.addWidget(widget, stretch)
         outer.addLayout(blending)
         switches = QGridLayout()
@@ -162,37 +146,6 @@ class DisplayControls(QWidget):
         for part in (parts.MOVED, parts.MOVING_BEFORE):
             if part in self._layers:
                 self._layers[part].opacity = percent / 100
-        if self.colors.isChecked() and parts.FIXED in self._layers:
-            self._layers[parts.MOVED].opacity = min(1.0, percent / 50)
-            self._layers[parts.FIXED].opacity = min(1.0, 2 - percent / 50)
-
-    def _on_before(self, before: bool) -> None:
-        for part, shown in ((parts.MOVED, not before), (parts.MOVING_BEFORE, before)):
-            if part in self._layers:
-                self._layers[part].visible = shown
-
-    def _on_colors(self, colored: bool) -> None:
-        fixed = self._layers.get(parts.FIXED)
-        if fixed is not None and colored and self._fixed_look is None:
-            self._fixed_look = (fixed.colormap, fixed.opacity)
-        self._turns.run(self._recolor(colored))
-
-    def _recolor(self, colored: bool) -> Iterator[None]:
-        """Color layer by layer: each makes napari build a program for the graphics card anew."""
-        fixed = self._layers.get(parts.FIXED)
-        if fixed is not None and self._fixed_look is not None:
-            look, opacity = self._fixed_look
-            fixed.colormap, fixed.opacity = ("green", fixed.opacity) if colored else (look, opacity)
-            self._fixed_look = self._fixed_look if colored else None
-            yield
-        for part in (parts.MOVED, parts.MOVING_BEFORE):
-            if part in self._layers:
-                self._layers[part].colormap = "magenta" if colored else "gray"
-                yield
-            if part in self._layers:
-                self._layers[part].blending = "additive" if colored else "translucent_no_depth"
-                yield
-        self._on_blend(self.blend.value())
 
     def _on_slab(self, slices: int) -> None:
         self.slab.setSuffix("" if slices == 0 else " slice" if slices == 1 else " slices")

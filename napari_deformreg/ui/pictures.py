@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class ResultPicture:
     moved_points: MovedPoints | None = None
     notices: tuple[str, ...] = field(default=())
 
-    @cached_property
+    @property
     def window(self) -> tuple[float, float] | None:
         """One window to judge all images in, if they are on one scale: what the run compared, or that of a CT."""
         limits = self.report.get("provenance", {}).get("settings", {}).get("intensity_range")
@@ -76,7 +75,7 @@ class ResultPicture:
         windows = [hounsfield_window(volume.data) for volume in (self.fixed, self.moved) if volume is not None]
         return None if None in windows else windows[0]
 
-    @cached_property
+    @property
     def moving_limits(self) -> tuple[float, float]:
         """Contrast of moved, and of moving before: the same, so that before and after differ by the registration alone."""
         return self.window or contrast_limits(self.moved.data)

@@ -17,10 +17,12 @@ from ..workflow import InputPaths, Outcome
 from . import compat, layers
 from . import result_layers as parts
 from .adding import LayerAdder
+from .compare_bar import CompareBar
 from .display_controls import DisplayControls
 from .field_overlays import FieldOverlays
 from .layers import LayerTuple, Placement
 from .orientation_text import OrientationText
+from .orthogonal_dock import OrthogonalDock
 from .overlays import DrawnField
 from .pictures import ResultPicture
 from .process import in_process
@@ -30,6 +32,8 @@ from .summary import SummaryView
 from .turns import Turns
 from .work import writing
 from .worker import Runner
+
+PLANES_TITLE = "Orthogonal views"
 
 
 class ResultPanel(QWidget):
@@ -52,6 +56,8 @@ class ResultPanel(QWidget):
         self.summary = SummaryView()
         self.summary.place_chosen.connect(self.go_to)
         self.controls = DisplayControls()
+        self.compare = CompareBar(viewer)
+        self.controls.blend.valueChanged.connect(lambda percent: self.compare.comparison.set_blend(percent / 100))
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_added)
         self._turns, self._orienting = Turns(self), Turns(self)
@@ -62,6 +68,9 @@ class ResultPanel(QWidget):
         self.save_button.clicked.connect(self._ask_where)
         self.report_button = QPushButton("Open report")
         self.report_button.clicked.connect(self._open_report)
+        self.planes_button = QPushButton("Orthogonal views")
+        self.planes_button.setToolTip("<p>The two other planes below the canvas, linked with it by a crosshair.</p>")
+        self.planes_button.clicked.connect(self.open_planes)
         self.message = QLabel("")
         self.message.setWordWrap(True)
         self._lay_out()
@@ -119,6 +128,11 @@ class ResultPanel(QWidget):
             dims.set_point(dims.ndim - 3 + axis, float(drawn[axis]))
         compat.camera(self._viewer).center = tuple(float(n) for n in drawn)
 
+    def open_planes(self) -> None:
+        """Show the two other planes below the canvas."""
+        if PLANES_TITLE not in self._viewer.window.dock_widgets:
+            self._viewer.window.add_dock_widget(OrthogonalDock(self._viewer), name=PLANES_TITLE, area="bottom")
+
     def orient(self) -> None:
         """Show axial slices as radiologists do, and write on the canvas which way the patient lies; once, so that the user can turn it."""
         if not self._oriented:
@@ -141,6 +155,7 @@ class ResultPanel(QWidget):
         self.adder.stop()
         self.writer.drop()
         self._release_overlays()
+        self.compare.release()
         self.controls.release()
         self._text.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
@@ -149,6 +164,7 @@ class ResultPanel(QWidget):
         self._turns.stop()
         self.adder.stop()
         self._release_overlays()
+        self.compare.release()
         self.controls.release()
         self._picture, self._found = picture, {}
         placement = Placement(picture.displacement.grid)
@@ -213,6 +229,8 @@ class ResultPanel(QWidget):
         self.controls.bind(found, field.longest_mm(), self._overlays.spacing_mm)
         self.controls.spacing_chosen.connect(self._overlays.set_spacing)
         self.controls.slab_chosen.connect(self._overlays.set_slab)
+        if self.current is not None:
+            self.compare.bind(self.current)
 
     def _reuse_fixed(self, found: dict[str, Any], one_scale: bool) -> None:
         """Take the user's own fixed layer as the result's, if it is still there; images on one scale are shown in its window."""
@@ -232,6 +250,7 @@ class ResultPanel(QWidget):
 
     def _on_layer_removed(self, event: Any) -> None:
         self.controls.forget(event.value)
+        self.compare.comparison.forget(event.value)
         for part in [part for part, layer in self._found.items() if layer == event.value]:
             del self._found[part]
 
@@ -242,9 +261,10 @@ class ResultPanel(QWidget):
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
         buttons = QHBoxLayout()
+        buttons.addWidget(self.planes_button)
         buttons.addWidget(self.save_button)
         buttons.addWidget(self.report_button)
-        for part in (self.summary, line, self.controls):
+        for part in (self.summary, line, self.compare, self.controls):
             column.addWidget(part)
         column.addLayout(buttons)
         column.addWidget(self.message)
