@@ -166,7 +166,7 @@ class ReviewDock(QWidget):
         column.addWidget(self.recovery)
         column.addWidget(self.message)
         column.addWidget(self.tabs, 1)
-        column.addWidget(note(RESEARCH_USE_ONLY))
+        column.addWidget(note(f"<b>{RESEARCH_USE_ONLY}</b>"))
 
     def _connect(self) -> None:
         self.loader.succeeded.connect(self._on_loaded)

@@ -14,6 +14,7 @@ from napari_deformreg.ui.result_layers import result_layers
 from napari_deformreg.ui.result_panel import ResultPanel
 from napari_deformreg.ui.review import autosave
 from napari_deformreg.ui.review.consistency_tab import MAP
+from napari_deformreg.ui.review.contours import SIDES
 from napari_deformreg.ui.review.places import PLACE
 from napari_deformreg.ui.review_dock import ReviewDock
 from napari_deformreg.workflow import write_outcome
@@ -125,12 +126,27 @@ def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, plan
         assert rows[structure.name]["dice_after"] == structure.dice_after
         assert rows[structure.name]["fixed_ml"] == pytest.approx(structure.fixed_volume_mm3 / 1000)
     dock.structures.table.choose(2)
+    row = dock.structures.table.current()
     found = {parts.part_of(layer): layer for layer in viewer.layers}
-    both = (found[parts.FIXED_LABELS], found[parts.MOVED_LABELS])
-    qtbot.waitUntil(lambda: all(layer.visible and layer.contour > 0 for layer in both), timeout=60_000)
+    lines = {part: found[name] for part, (name, _) in SIDES.items()}
+    for part, layer in lines.items():
+        assert_outlines(layer, np.asarray(found[part].data) == row["label"], viewer.dims.current_step[0])
+    viewer.dims.set_current_step(0, viewer.dims.current_step[0] + 1)
+    here = viewer.dims.current_step[0]
+    qtbot.waitUntil(lambda: set(lines[parts.FIXED_LABELS].data[:, 0, 0]) == {here}, timeout=60_000)
     qtbot.mouseClick(dock.structures.only, Qt.MouseButton.LeftButton)
-    label = dock.structures.table.current()["label"]
-    assert all(layer.show_selected_label and layer.selected_label == label for layer in both)
+    every = np.asarray(found[parts.FIXED_LABELS].data)
+    assert_outlines(lines[parts.FIXED_LABELS], every, here)
+    qtbot.mouseClick(dock.structures.contours, Qt.MouseButton.LeftButton)
+    assert not [layer for layer in lines.values() if layer in viewer.layers]
+
+
+def assert_outlines(layer, labels, index):
+    """As long in all as the number of pixel sides where two values meet."""
+    plane = np.pad(labels[index], 1)
+    sides = sum(int((np.diff(plane.astype(int), axis=axis) != 0).sum()) for axis in (0, 1))
+    assert np.abs(layer.data[:, 1]).sum() == pytest.approx(sides)
+    assert set(layer.data[:, 0, 0]) <= {index}
 
 
 def test_a_folder_is_opened_for_review(viewer, planted, qtbot, tmp_path):
@@ -213,7 +229,7 @@ def test_figures_are_graded_and_tolerances_edited(dock, planted, qtbot):
     assert {row["figure"]: row["grade"] for row in dock.verdict.table.rows_model.rows}["tre_mm_mean"] == "red"
     assert dock.points.table.rows_model.rows[0]["grade"] == "red"
     assert "changed" in dock.verdict.summary.text()
-    assert "Research use only" in "".join(label.text() for label in dock.verdict.findChildren(QLabel))
+    assert "Research use only" in "".join(label.text() for label in dock.findChildren(QLabel))
 
 
 def test_snapshots_have_captions_and_an_end(dock, qtbot):

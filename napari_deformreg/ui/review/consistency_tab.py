@@ -124,8 +124,8 @@ def _small_table(grade: Callable[[Row, str], Grade | None] | None) -> RowTable:
     table = RowTable(RowsModel(COLUMNS, grade))
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
     table.setSortingEnabled(False)
-    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-    table.setFixedHeight(26 + 3 * 22 + 6)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    table.setFixedHeight(26 + 3 * 22 + 22)
     return table
 
 

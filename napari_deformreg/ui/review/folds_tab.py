@@ -29,7 +29,7 @@ COUNT_COLUMNS = (
     Column("everywhere", "whole grid"),
 )
 
-SEEN_MM = 45.0
+SEEN_MM = 60.0
 """Width of what is seen around a small fold; larger ones are seen at eight times their size."""
 
 
@@ -109,4 +109,5 @@ def _sentence(review: Review) -> str:
     if not review.fold_regions:
         return "Nothing folds, by the stricter of the two tests and over the whole grid."
     listed = len(review.folds)
-    return f"{review.fold_regions} fold regions" + (f"; the worst {listed} are listed." if listed < review.fold_regions else ".")
+    count = "1 fold region" if review.fold_regions == 1 else f"{review.fold_regions} fold regions"
+    return count + (f"; the worst {listed} are listed." if listed < review.fold_regions else ".")

@@ -42,17 +42,18 @@ class Places:
         across_mm : float, optional
             Width of what is to be seen; the zoom stays without it.
         ring_mm : float, optional
-            Diameter of a ring around the point; none without it.
+            Diameter of a ring around the point; no ring is left without it.
         """
         drawn = drawn_place(point_mm, placement)
         dims = self._viewer.dims
-        for axis in range(3):
-            dims.set_point(dims.ndim - 3 + axis, drawn[axis])
+        dims.set_point(range(dims.ndim - 3, dims.ndim), drawn)
         camera = compat.camera(self._viewer)
         camera.center = drawn
         if across_mm is not None:
             camera.zoom = min(compat.canvas_size(self._viewer)) / across_mm
-        if ring_mm is not None:
+        if ring_mm is None:
+            self.forget()
+        else:
             self._encircle(point_mm, placement, ring_mm)
 
     def forget(self) -> None:
@@ -83,6 +84,6 @@ def drawn_place(point_mm: Point, placement: Placement) -> Point:
 
 
 def _ring_layer(point_mm: Point, placement: Placement, ring_mm: float) -> LayerTuple:
-    look: dict[str, Any] = {"symbol": "ring", "face_color": "transparent", "border_color": RING_COLOR, "border_width": 0.06}
+    look: dict[str, Any] = {"symbol": "disc", "face_color": "transparent", "border_color": RING_COLOR, "border_width": 0.05}
     entry = points_layer(Landmarks(np.array([point_mm]), ("place",)), placement, ring_mm, name=PLACE, **look)
     return result_layers.marked_as_result(entry)

@@ -36,7 +36,7 @@ class RecoveryBar(QFrame):
             first = self._left[0]
             which = "a result that was not saved either" if first.temporary else str(first.folder)
             more = f" {len(self._left) - 1} more are behind it." if len(self._left) > 1 else ""
-            self.text.setText(f"An unsaved review of {which} was recovered (from {first.saved}, UTC).{more}")
+            self.text.setText(f"An unsaved review of {which} was recovered (kept {first.saved[:16].replace('T', ' ')} UTC).{more}")
 
     def _open(self) -> None:
         first = self._left[0]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ...qa import METRICS, Grade, StructureRow
-from .. import result_layers as parts
-from ..turns import Turns
+from .contours import Contours
 from .desk import Desk
 from .tab import ReviewTab, in_a_row, note, switch, walk_buttons
 from .tables import Column, Row, RowsModel, RowTable, digits
@@ -20,12 +17,12 @@ _CHANGE = METRICS["structure_volume_change"].definition
 
 COLUMNS = (
     Column("name", "structure", "Name, or number where the labels have none."),
-    Column("dice_before", "Dice before", _DICE, digits(3)),
     Column("dice_after", "Dice", _DICE, digits(3)),
-    Column("mean_surface_distance_before_mm", "MDA before", _MDA, digits(2)),
     Column("mean_surface_distance_after_mm", "MDA mm", _MDA, digits(2)),
-    Column("hd95_before_mm", "HD95 before", _HD95, digits(2)),
     Column("hd95_after_mm", "HD95 mm", _HD95, digits(2)),
+    Column("dice_before", "Dice before", _DICE, digits(3)),
+    Column("mean_surface_distance_before_mm", "MDA before", _MDA, digits(2)),
+    Column("hd95_before_mm", "HD95 before", _HD95, digits(2)),
     Column("p1", "change 1 %", _CHANGE, digits(2)),
     Column("p50", "50 %", _CHANGE, digits(2)),
     Column("p99", "99 %", _CHANGE, digits(2)),
@@ -35,8 +32,11 @@ COLUMNS = (
     Column("moved_ml", "moved ml", "Volume after: moved onto the fixed grid.", digits(2)),
 )
 
-SIDES_SEEN = 3.5
-"""What is seen around a structure, in sides of a cube of its volume."""
+SEEN_MM = 60.0
+"""Width of what is seen around a small structure."""
+
+SIDES_SEEN = 3.0
+"""The same around a large one, in sides of a cube of its volume."""
 
 
 class StructuresTab(ReviewTab):
@@ -46,11 +46,16 @@ class StructuresTab(ReviewTab):
 
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(desk, parent)
-        self._turns = Turns(self)
+        self._outlines = Contours(desk, self)
         self.table = RowTable(RowsModel(COLUMNS, _grade))
         self.table.chosen.connect(self._go_to)
-        self.contours = switch("Contours", "Outline fixed (thick) and moved (thin) structures over the images.", self._outline)
-        self.only = switch("Only this one", "Draw the chosen structure alone.", lambda only: self._single_out(self.table.current()))
+        self.contours = switch(
+            "Contours",
+            "Outline the structures on the slice: fixed in blue, moved in amber. Where the lines part, so do the organs.",
+            self._outline,
+        )
+        self.only = switch("Only the chosen one", "Outline the chosen structure alone.", self._outline)
+        self.only.setChecked(True)
         self.message = note()
         self.previous_button, self.next_button = walk_buttons(self, "structure")
         column = QVBoxLayout(self)
@@ -61,6 +66,8 @@ class StructuresTab(ReviewTab):
     def refresh(self) -> None:
         """Show the structures of the case."""
         self.regrade()
+        if self.contours.isChecked():
+            self._outline()  # After a repair.
         rows = self.table.rows_model.rows
         for widget in (self.previous_button, self.next_button, self.contours, self.only):
             widget.setEnabled(bool(rows))
@@ -68,9 +75,10 @@ class StructuresTab(ReviewTab):
         self.message.setText(f"{both} of {len(rows)} structures occur in both images." if rows else "No labels were given.")
 
     def regrade(self) -> None:
-        """Color the same rows by other tolerances."""
+        """Show the same structures by other tolerances, the worst first."""
         review = self.desk.review
-        self.table.set_rows([] if review is None else [structure_row(row) for row in review.structures])
+        structures = () if review is None else sorted(review.structures, key=lambda row: -(row.mean_surface_distance_after_mm or 0.0))
+        self.table.set_rows([structure_row(row) for row in structures])
 
     def step(self, direction: int) -> None:
         """Go to the next or previous structure."""
@@ -78,35 +86,26 @@ class StructuresTab(ReviewTab):
 
     def release(self) -> None:
         """Stop drawing."""
-        self._turns.stop()
+        self._outlines.hide()
+
+    def forget(self) -> None:
+        """Take the contours of the case before away."""
+        self.contours.setChecked(False)
 
     def _go_to(self, row: Row) -> None:
-        self.contours.setChecked(True)
-        self._single_out(row)
         if row["center_mm"] is not None:
-            self.desk.go_to(row["center_mm"], SIDES_SEEN * max(float(row["fixed_volume_mm3"]) ** (1 / 3), 12.0))
+            self.desk.go_to(row["center_mm"], max(SEEN_MM, SIDES_SEEN * float(row["fixed_volume_mm3"]) ** (1 / 3)))
+        if self.contours.isChecked():
+            self._outline()
+        else:
+            self.contours.setChecked(True)
 
-    def _outline(self, outlined: bool) -> None:
-        self._turns.run(self._draw(outlined))
-
-    def _draw(self, outlined: bool) -> Iterator[None]:
-        """Change one property a turn: each makes napari draw the slice anew."""
-        for part, width in ((parts.FIXED_LABELS, 2), (parts.MOVED_LABELS, 1)):
-            always = part == parts.MOVED_LABELS
-            looks = {"contour": width if outlined or always else 0, "opacity": 1.0 if outlined or always else 0.35, "visible": outlined}
-            for name, value in looks.items():
-                layer = self.desk.layer(part)
-                if layer is not None and getattr(layer, name) != value:
-                    setattr(layer, name, value)
-                    yield
-
-    def _single_out(self, row: Row | None) -> None:
-        for part in (parts.FIXED_LABELS, parts.MOVED_LABELS):
-            layer = self.desk.layer(part)
-            if layer is not None:
-                if row is not None:
-                    layer.selected_label = int(row["label"])
-                layer.show_selected_label = self.only.isChecked() and row is not None
+    def _outline(self, toggled: bool = True) -> None:
+        if not self.contours.isChecked() or self.desk.review is None:
+            self._outlines.hide()
+            return
+        row = self.table.current()
+        self._outlines.show(int(row["label"]) if row is not None and self.only.isChecked() else None)
 
 
 def structure_row(row: StructureRow) -> Row:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QMouseEvent
-from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from ...qa import Grade
 
@@ -129,6 +129,16 @@ class _Sorted(QSortFilterProxyModel):
             return str(one) < str(other)
 
 
+class _Graded(QStyledItemDelegate):
+    """Keeps the color of a grade where a row is chosen."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        """Leave graded cells unselected."""
+        super().initStyleOption(option, index)
+        if index.data(ROLE.BackgroundRole) is not None:
+            option.state &= ~QStyle.StateFlag.State_Selected
+
+
 class RowTable(QTableView):
     """A table whose rows are chosen one at a time; `chosen` gives the row."""
 
@@ -143,7 +153,7 @@ class RowTable(QTableView):
         self.setModel(self._sorted)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setAlternatingRowColors(True)
+        self.setItemDelegate(_Graded(self))
         self.setWordWrap(False)
         # Unsorted until a title is clicked: rows come in the order that matters most, the worst first.
         self.setSortingEnabled(True)

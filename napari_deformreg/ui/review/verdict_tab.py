@@ -8,7 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QPlainTextEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from ...errors import DeformregError
-from ...qa import RESEARCH_USE_ONLY, Grade, Review, Verdict, counts
+from ...qa import Grade, Review, Verdict, counts
 from ..scrolling import scrolled
 from .consistency_tab import figure_row
 from .desk import Desk
@@ -26,6 +26,9 @@ COLUMNS = (
     Column("before_text", "before"),
     Column("domain", "domain", "Over what it was taken."),
 )
+
+
+WORST_FIRST = (Grade.RED, Grade.AMBER, Grade.NOT_MEASURED, Grade.GREEN, Grade.INFO)
 
 
 class VerdictTab(ReviewTab):
@@ -83,7 +86,7 @@ class VerdictTab(ReviewTab):
         review = self.desk.review
         figures = () if review is None else review.figures
         shown = [f for f in figures if f.tolerance is not None or self.everything.isChecked()]
-        self.table.set_rows([figure_row(figure) for figure in shown])
+        self.table.set_rows([figure_row(figure) for figure in sorted(shown, key=lambda figure: WORST_FIRST.index(figure.grade))])
         self.summary.setText("" if review is None else _counts_html(review))
         self.editor.show_tolerances(None if review is None else review.tolerances)
 
@@ -150,11 +153,11 @@ class VerdictTab(ReviewTab):
         split = QSplitter(Qt.Orientation.Vertical)
         split.addWidget(upper)
         split.addWidget(scrolled(lower))
+        split.setSizes([500, 400])
         outer = QVBoxLayout(self)
         outer.addWidget(split, 1)
         outer.addLayout(in_a_row(self.save_button, self.report_button))
         outer.addWidget(self.message)
-        outer.addWidget(note(f"<b>{RESEARCH_USE_ONLY}</b>"))
 
 
 def _counts_html(review: Review) -> str:

@@ -1,0 +1,139 @@
+"""Outlines of structures on the displayed slice as thin lines: fixed in one color, moved in the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from napari.layers import Layer
+from qtpy.QtCore import QObject, QTimer
+
+from .. import result_layers as parts
+from .desk import Desk
+
+SIDES = {
+    parts.FIXED_LABELS: ("contours of fixed", parts.FIXED_COLOR),
+    parts.MOVED_LABELS: ("contours of moved", parts.MOVED_COLOR),
+}
+"""Which labels are outlined in which layer and color."""
+
+LINE_MM = 0.5
+"""Width of a line; less for finer voxels, a third of one."""
+
+REDRAW_MS = 20
+
+
+class Contours(QObject):
+    """Follows the displayed slice while it is on.
+
+    Parameters
+    ----------
+    desk : Desk
+        Whose structures are outlined.
+    """
+
+    def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._label: int | None = None
+        self._drawn: dict[str, Any] = {}
+        self._following = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REDRAW_MS)
+        self._timer.timeout.connect(self.redraw)
+
+    def show(self, label: int | None) -> None:
+        """Outline one structure, or all of them."""
+        self._label = label
+        self._follow(True)
+        self.redraw()
+
+    def hide(self) -> None:
+        """Outline nothing; the layers go."""
+        self._follow(False)
+        self._timer.stop()
+        drawn, self._drawn = self._drawn, {}
+        for layer in drawn.values():
+            if layer in self._desk.viewer.layers:
+                self._desk.viewer.layers.remove(layer)
+
+    def redraw(self) -> None:
+        """Draw the outlines of the displayed slice."""
+        for part, (name, color) in SIDES.items():
+            labels = self._desk.layer(part)
+            if labels is None or self._desk.shown is None:
+                continue
+            lines = self._lines(np.asarray(labels.data))
+            layer = self._drawn.get(part)
+            if layer is not None and layer in self._desk.viewer.layers:
+                layer.data = lines
+            else:
+                self._drawn[part] = self._add(lines, name, color)
+
+    def _lines(self, labels: Shaped[np.ndarray, "z y x"]) -> Float[np.ndarray, "n 2 3"]:
+        dims = self._desk.viewer.dims
+        if dims.ndisplay != 2 or dims.ndim < 3 or self._desk.shown is None:
+            return np.zeros((0, 2, 3))
+        first = dims.ndim - 3
+        axis = next(a - first for a in dims.order if a >= first)
+        placement = self._desk.shown.placement
+        place = (dims.point[axis + first] - placement.origin[::-1][axis]) / placement.spacing[::-1][axis]
+        index = int(np.clip(round(place), 0, labels.shape[axis] - 1))
+        plane = labels.take(index, axis=axis)
+        return outline(plane if self._label is None else plane == self._label, axis, index)
+
+    def _add(self, lines: Float[np.ndarray, "n 2 3"], name: str, color: str) -> Any:
+        shown, viewer = self._desk.shown, self._desk.viewer
+        assert shown is not None
+        spacing = shown.placement.spacing
+        width = min(LINE_MM, float(spacing.min()) / 3) / float(spacing.mean())
+        look = {"name": name, "edge_color": color, "edge_width": width, "vector_style": "line", "opacity": 1.0}
+        entry = parts.marked_as_result((lines, {**shown.placement.layer_arguments, **look}, "vectors"))
+        layer, active = Layer.create(*entry), viewer.layers.selection.active
+        viewer.add_layer(layer)
+        if active is not None and active in viewer.layers:
+            viewer.layers.selection.active = active
+        return layer
+
+    def _follow(self, following: bool) -> None:
+        if following == self._following:
+            return
+        self._following = following
+        events = self._desk.viewer.dims.events
+        for event in (events.current_step, events.order, events.ndisplay):
+            (event.connect if following else event.disconnect)(self._schedule)
+
+    def _schedule(self, event: Any = None) -> None:
+        self._timer.start()
+
+
+def outline(plane: Shaped[np.ndarray, "r c"], axis: int, index: int) -> Float[np.ndarray, "n 2 3"]:
+    """Give the lines between pixels of different values, as vectors (start and way) in the voxels of a volume.
+
+    Parameters
+    ----------
+    plane : (r, c) array
+        One slice; what lies beyond its rim counts as 0.
+    axis, index : int
+        Across which axis the slice was taken, and where.
+    """
+    framed = np.pad(plane, 1)
+    across, along = framed[:-1, 1:-1] != framed[1:, 1:-1], (framed[1:-1, :-1] != framed[1:-1, 1:]).T
+    rows, columns = _runs(across), _runs(along)[:, [1, 0, 3, 2]]
+    lines = np.concatenate([rows, columns]).astype(np.float64)
+    vectors = np.zeros((len(lines), 2, 3))
+    in_plane = [other for other in range(3) if other != axis]
+    vectors[:, 0, axis] = index
+    vectors[:, 0, in_plane] = lines[:, :2] - 0.5
+    vectors[:, 1, in_plane] = lines[:, 2:]
+    return vectors
+
+
+def _runs(edges: Bool[np.ndarray, "r c"]) -> np.ndarray:
+    """Join edges that follow each other along a row: (row, first column, 0, length) of each run."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    stops = np.nonzero(steps == -1)[1]
+    return np.stack([rows, starts, np.zeros_like(rows), stops - starts], axis=1)
