@@ -82,7 +82,8 @@ class ReviewDock(QWidget):
     @property
     def busy(self) -> bool:
         """Whether a result is being opened."""
-        return self.loader.busy or self.own.busy or self.measurer.busy or self.keeper.busy or self.folds.repair.runner.busy
+        moving = self.desk.places.busy or self.structures.busy
+        return self.loader.busy or self.own.busy or self.measurer.busy or self.keeper.busy or self.folds.repair.runner.busy or moving
 
     def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
         """Show a result folder for review; its inputs are where it notes them, or at `paths`."""
@@ -118,7 +119,7 @@ class ReviewDock(QWidget):
         self.keeper.release()
         for page in self.pages:
             page.release()
-        self.desk.places.forget()
+        self.desk.places.stop()
         self.own.shut_down()
         for key in KEYS:
             self._viewer.bind_key(key, None)

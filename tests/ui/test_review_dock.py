@@ -59,6 +59,10 @@ def slices(viewer):
     return tuple(viewer.dims.current_step)
 
 
+def settle(dock, qtbot):
+    qtbot.waitUntil(lambda: not dock.busy, timeout=60_000)
+
+
 def voxels_shown(grid, point_mm):
     return tuple(np.round(layers.Placement(grid).to_layer_points(np.array([point_mm]))[0]).astype(int))
 
@@ -85,6 +89,7 @@ def test_choosing_a_fold_goes_there_and_zooms(dock, viewer, planted, qtbot):
     table = dock.folds.table
     first = table.visualRect(table.model().index(0, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=first)
+    settle(dock, qtbot)
     assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm)
     assert viewer.scene.camera.zoom > 1.5 * zoom
     ring = viewer.layers[PLACE]
@@ -92,6 +97,7 @@ def test_choosing_a_fold_goes_there_and_zooms(dock, viewer, planted, qtbot):
     np.testing.assert_allclose(drawn[1:], viewer.scene.camera.center[1:], atol=1e-3)
     viewer.dims.set_current_step(0, 0)
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=first)
+    settle(dock, qtbot)
     assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm), "the same row again goes there again"
 
 
@@ -126,6 +132,7 @@ def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, plan
         assert rows[structure.name]["dice_after"] == structure.dice_after
         assert rows[structure.name]["fixed_ml"] == pytest.approx(structure.fixed_volume_mm3 / 1000)
     dock.structures.table.choose(2)
+    settle(dock, qtbot)
     row = dock.structures.table.current()
     found = {parts.part_of(layer): layer for layer in viewer.layers}
     lines = {part: found[name] for part, (name, _) in SIDES.items()}
@@ -135,6 +142,7 @@ def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, plan
     here = viewer.dims.current_step[0]
     qtbot.waitUntil(lambda: set(lines[parts.FIXED_LABELS].data[:, 0, 0]) == {here}, timeout=60_000)
     qtbot.mouseClick(dock.structures.only, Qt.MouseButton.LeftButton)
+    settle(dock, qtbot)
     every = np.asarray(found[parts.FIXED_LABELS].data)
     assert_outlines(lines[parts.FIXED_LABELS], every, here)
     qtbot.mouseClick(dock.structures.contours, Qt.MouseButton.LeftButton)
@@ -161,8 +169,9 @@ def test_a_folder_is_opened_for_review(viewer, planted, qtbot, tmp_path):
     dock.shut_down()
 
 
-def test_closing_the_dock_leaves_nothing_behind(dock, viewer):
+def test_closing_the_dock_leaves_nothing_behind(dock, viewer, qtbot):
     dock.folds.table.choose(0)
+    settle(dock, qtbot)
     assert PLACE in viewer.layers
     names = {layer.name for layer in viewer.layers} - {PLACE}
     viewer.window.remove_dock_widget(dock)
@@ -170,13 +179,25 @@ def test_closing_the_dock_leaves_nothing_behind(dock, viewer):
     assert not dock._alive
 
 
-def test_layers_may_go_away(dock, viewer):
+def test_the_dock_closes_in_the_middle_of_a_move(dock, viewer, qtbot):
+    names = {layer.name for layer in viewer.layers}
+    dock.folds.table.choose(0)
+    dock.structures.table.choose(1)
+    viewer.window.remove_dock_widget(dock)
+    qtbot.wait(300)
+    assert {layer.name for layer in viewer.layers} == names
+
+
+def test_layers_may_go_away(dock, viewer, qtbot):
     dock.folds.table.choose(0)
     viewer.layers.clear()
     dock.folds.table.choose(0)
+    settle(dock, qtbot)
     dock.step(1)
     dock.structures.table.choose(1)
+    settle(dock, qtbot)
     dock.structures.contours.setChecked(False)
+    settle(dock, qtbot)
 
 
 def test_landmarks_are_listed_plotted_and_gone_to(dock, viewer, planted, qtbot):
@@ -192,6 +213,7 @@ def test_landmarks_are_listed_plotted_and_gone_to(dock, viewer, planted, qtbot):
     assert table.current()["name"] == name
     n = planted.landmarks.pairs.names.index(name)
     point = planted.landmarks.pairs.fixed_points[n]
+    settle(dock, qtbot)
     assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, point)
     assert table.current()["anterior"] == planted.landmarks.after_axes_mm[n, 1]
 
@@ -282,6 +304,7 @@ def test_a_review_is_saved_and_opens_again_as_it_was(dock, viewer, planted, qtbo
     found = {parts.part_of(layer): layer for layer in viewer.layers}
     say(dock, Verdict.WITH_CARE)
     dock.folds.table.choose(0)
+    settle(dock, qtbot)
     found[parts.JACOBIAN].visible = True
     found[parts.MOVED].opacity = 0.3
     viewer.dims.order = (1, 0, 2)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from napari.layers import Layer
 from qtpy.QtCore import QObject, QTimer
 
 from .. import result_layers as parts
+from ..adding import LayerAdder
+from ..layers import LayerTuple
 from .desk import Desk
 
 SIDES = {
@@ -39,6 +40,9 @@ class Contours(QObject):
         self._label: int | None = None
         self._drawn: dict[str, Any] = {}
         self._following = False
+        self._active: Any | None = None
+        self._adder = LayerAdder(desk.viewer, desk.dock)
+        self._adder.done.connect(self._on_added)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
@@ -59,8 +63,22 @@ class Contours(QObject):
             if layer in self._desk.viewer.layers:
                 self._desk.viewer.layers.remove(layer)
 
+    def stop(self) -> None:
+        """Do no more: the dock goes away."""
+        self._adder.stop()
+        self.hide()
+        names = [name for name, _ in SIDES.values()]
+        for layer in [layer for layer in self._desk.viewer.layers if parts.part_of(layer) in names]:
+            self._desk.viewer.layers.remove(layer)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the lines are still to come."""
+        return self._adder.busy or self._timer.isActive()
+
     def redraw(self) -> None:
         """Draw the outlines of the displayed slice."""
+        fresh = []
         for part, (name, color) in SIDES.items():
             labels = self._desk.layer(part)
             if labels is None or self._desk.shown is None:
@@ -70,7 +88,10 @@ class Contours(QObject):
             if layer is not None and layer in self._desk.viewer.layers:
                 layer.data = lines
             else:
-                self._drawn[part] = self._add(lines, name, color)
+                fresh.append(self._entry(lines, name, color))
+        if fresh and not self._adder.busy:
+            self._active = self._desk.viewer.layers.selection.active
+            self._adder.add(fresh)
 
     def _lines(self, labels: Shaped[np.ndarray, "z y x"]) -> Float[np.ndarray, "n 2 3"]:
         dims = self._desk.viewer.dims
@@ -84,18 +105,23 @@ class Contours(QObject):
         plane = labels.take(index, axis=axis)
         return outline(plane if self._label is None else plane == self._label, axis, index)
 
-    def _add(self, lines: Float[np.ndarray, "n 2 3"], name: str, color: str) -> Any:
-        shown, viewer = self._desk.shown, self._desk.viewer
+    def _entry(self, lines: Float[np.ndarray, "n 2 3"], name: str, color: str) -> LayerTuple:
+        shown = self._desk.shown
         assert shown is not None
         spacing = shown.placement.spacing
         width = min(LINE_MM, float(spacing.min()) / 3) / float(spacing.mean())
         look = {"name": name, "edge_color": color, "edge_width": width, "vector_style": "line", "opacity": 1.0}
-        entry = parts.marked_as_result((lines, {**shown.placement.layer_arguments, **look}, "vectors"))
-        layer, active = Layer.create(*entry), viewer.layers.selection.active
-        viewer.add_layer(layer)
-        if active is not None and active in viewer.layers:
-            viewer.layers.selection.active = active
-        return layer
+        return parts.marked_as_result((lines, {**shown.placement.layer_arguments, **look}, "vectors"))
+
+    def _on_added(self, added: list[Any]) -> None:
+        by_name = {str(parts.part_of(layer)): layer for layer in added}
+        self._drawn.update({part: by_name[name] for part, (name, _) in SIDES.items() if name in by_name})
+        if self._following:
+            self._timer.start()  # The slice may be another one by now.
+        else:
+            self.hide()
+        if self._active is not None and self._active in self._desk.viewer.layers:
+            self._desk.viewer.layers.selection.active = self._active
 
     def _follow(self, following: bool) -> None:
         if following == self._following:

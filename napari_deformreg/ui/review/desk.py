@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
 
 from ...qa import Review, Tolerances
 from ...workflow import Outcome
@@ -30,10 +31,11 @@ class Desk(QObject):
     judged = Signal()
     """The same case by other tolerances, or with another opinion."""
 
-    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self.places = Places(viewer)
+        self.dock = parent
+        self.places = Places(viewer, parent)
         self.shown: ShownResult | None = None
         self.review: Review | None = None
         self.outcome: Outcome | None = None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
 
 from ...space import Landmarks
 from .. import compat, result_layers
+from ..adding import LayerAdder
 from ..layers import LayerTuple, Placement, points_layer
+from ..turns import Turns
 
 PLACE = "review place"
 RING_COLOR = "#ffee58"
@@ -17,8 +21,8 @@ RING_COLOR = "#ffee58"
 Point = tuple[float, float, float]
 
 
-class Places:
-    """Moves one viewer to places, and marks the last one with a ring.
+class Places(QObject):
+    """Moves one viewer to places, and marks the last one with a ring; a piece a turn, as each makes napari draw anew.
 
     Parameters
     ----------
@@ -26,9 +30,20 @@ class Places:
         The viewer.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self._viewer = viewer
         self._ring: Any | None = None
+        self._wanted: LayerTuple | None = None
+        self._active: Any | None = None
+        self._turns = Turns(self)
+        self._adder = LayerAdder(viewer, parent)
+        self._adder.done.connect(self._on_added)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the viewer is still on its way."""
+        return self._turns.busy or self._adder.busy
 
     def go_to(self, point_mm: Point, placement: Placement, across_mm: float | None = None, ring_mm: float | None = None) -> None:
         """Show the slices through a world point, with the point in the middle.
@@ -44,36 +59,54 @@ class Places:
         ring_mm : float, optional
             Diameter of a ring around the point; no ring is left without it.
         """
-        drawn = drawn_place(point_mm, placement)
+        self._wanted = None if ring_mm is None else _ring_layer(point_mm, placement, ring_mm)
+        self._turns.run(self._move(drawn_place(point_mm, placement), across_mm))
+
+    def forget(self) -> None:
+        """Go nowhere, and take the ring away."""
+        self._turns.stop()
+        self._wanted = None
+        self._remove()
+
+    def stop(self) -> None:
+        """Do no more: the dock goes away."""
+        self.forget()
+        self._adder.stop()
+        left = [layer for layer in self._viewer.layers if result_layers.part_of(layer) == PLACE]
+        for layer in left:
+            self._viewer.layers.remove(layer)
+
+    def _move(self, drawn: Point, across_mm: float | None) -> Iterator[None]:
         dims = self._viewer.dims
         dims.set_point(range(dims.ndim - 3, dims.ndim), drawn)
+        yield
         camera = compat.camera(self._viewer)
         camera.center = drawn
         if across_mm is not None:
             camera.zoom = min(compat.canvas_size(self._viewer)) / across_mm
-        if ring_mm is None:
-            self.forget()
-        else:
-            self._encircle(point_mm, placement, ring_mm)
+        yield
+        self._encircle()
 
-    def forget(self) -> None:
-        """Take the ring away."""
+    def _encircle(self) -> None:
+        if self._wanted is None:
+            self._remove()
+        elif self._ring is not None and self._ring in self._viewer.layers:
+            data, arguments, _ = self._wanted
+            self._ring.data, self._ring.scale, self._ring.translate = data, arguments["scale"], arguments["translate"]
+        elif not self._adder.busy:
+            self._active = self._viewer.layers.selection.active
+            self._adder.add([self._wanted])
+
+    def _on_added(self, added: list[Any]) -> None:
+        self._ring = added[0] if added else None
+        self._encircle()  # Someone may have gone on meanwhile.
+        if self._active is not None and self._active in self._viewer.layers:
+            self._viewer.layers.selection.active = self._active
+
+    def _remove(self) -> None:
         ring, self._ring = self._ring, None
         if ring is not None and ring in self._viewer.layers:
             self._viewer.layers.remove(ring)
-
-    def _encircle(self, point_mm: Point, placement: Placement, ring_mm: float) -> None:
-        entry = _ring_layer(point_mm, placement, ring_mm)
-        layers = self._viewer.layers
-        if self._ring is not None and self._ring in layers:
-            self._ring.data, self._ring.scale = entry[0], entry[1]["scale"]
-            self._ring.translate = entry[1]["translate"]
-            return
-        active = layers.selection.active
-        self._ring = Layer.create(*entry)
-        self._viewer.add_layer(self._ring)
-        if active is not None and active in layers:
-            layers.selection.active = active
 
 
 def drawn_place(point_mm: Point, placement: Placement) -> Point:

@@ -80,13 +80,18 @@ class StructuresTab(ReviewTab):
         structures = () if review is None else sorted(review.structures, key=lambda row: -(row.mean_surface_distance_after_mm or 0.0))
         self.table.set_rows([structure_row(row) for row in structures])
 
+    @property
+    def busy(self) -> bool:
+        """Whether contours are still to come."""
+        return self._outlines.busy
+
     def step(self, direction: int) -> None:
         """Go to the next or previous structure."""
         self.table.step(direction)
 
     def release(self) -> None:
         """Stop drawing."""
-        self._outlines.hide()
+        self._outlines.stop()
 
     def forget(self) -> None:
         """Take the contours of the case before away."""

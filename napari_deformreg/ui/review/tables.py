@@ -13,6 +13,9 @@ from qtpy.QtWidgets import QAbstractItemView, QStyle, QStyledItemDelegate, QStyl
 
 from ...qa import Grade
 
+ROWS_MEASURED = 20
+"""Columns are as wide as the first rows need; asking all of them takes too long."""
+
 Row = Mapping[str, Any]
 
 ROLE = Qt.ItemDataRole
@@ -159,6 +162,7 @@ class RowTable(QTableView):
         self.setSortingEnabled(True)
         self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self._sorted.sort(-1)
+        self.horizontalHeader().setResizeContentsPrecision(ROWS_MEASURED)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
         self.selectionModel().currentRowChanged.connect(self._on_current)
