@@ -21,11 +21,13 @@ from napari_deformreg.space import DisplacementField
 from napari_deformreg.workflow import (
     ForeignTransform,
     InputPaths,
+    evaluate_folder,
     finished,
     read_review,
     review_folder_steps,
     review_transform_steps,
     save_review,
+    write_outcome,
 )
 
 PAIR = small_pair((24, 22, 20))
@@ -132,7 +134,10 @@ def test_a_judged_folder_is_not_replaced(case: InputPaths, folder: Path) -> None
     save_review(folder, review.with_opinion(reviewer="A. B.", verdict=Verdict.WHOLE, comment=""))
     with pytest.raises(InputError, match="holds a review that somebody worked on"):
         finished(review_transform_steps(case, given, folder))
-    save_review(folder, review)
+    outcome = evaluate_folder(folder)
+    with pytest.raises(InputError, match="somebody worked on"):
+        write_outcome(outcome, folder)
+    write_outcome(outcome, folder, case, review)  # who brings the review along may
     steps = review_transform_steps(case, given, folder)
     next(steps)
     steps.close()

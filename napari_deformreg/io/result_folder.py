@@ -99,17 +99,19 @@ def _check_nobody_judged(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], replaces_review: bool = False) -> Iterator[Path]:
     """Give a temporary folder to fill; it takes the place of `path` only when the block ends without an error.
 
-    An older result is replaced as a whole; any other folder that is not empty is left alone.
+    An older result is replaced as a whole; any other folder that is not empty is left alone, and so is a result that somebody has judged,
+    unless the new one brings the review along (`replaces_review`).
 
     Raises
     ------
     InputError
         If the place is taken, or cannot be written to.
     """
-    check_result_folder_target(path)
+    if not replaces_review:
+        check_result_folder_target(path)
     with paths.replaced_folder(path, RESULT_FILES, SETTINGS) as partial:
         yield partial
 

@@ -17,7 +17,7 @@ from ..workflow import (
     Outcome,
     RepairedFold,
     describe_model,
-    evaluate_folder,
+    evaluate_folder_steps,
     read_review,
     repair_fold,
     run,
@@ -69,7 +69,7 @@ def reviewing(folder: Path, paths: InputPaths | None = None, again: bool = False
     if known is not None and not again:
         return None, known
     yield Step("evaluate", message=f"measuring {folder.name}")
-    outcome = evaluate_folder(folder, paths)
+    outcome = yield from evaluate_folder_steps(folder, paths)
     return outcome, known or build_review(outcome.report)
 
 
@@ -96,7 +96,7 @@ def repairing(
     """Repair one fold region of an outcome, or of a result folder, and gather what that has to show."""
     if isinstance(case, Path):
         yield Step("read", message=f"reading {case.name}")
-        case = evaluate_folder(case, paths)
+        case = yield from evaluate_folder_steps(case, paths)
     repaired = yield from repair_fold(case, label)
     yield Step("evaluate", message="preparing the layers", fraction=0.99)
     return repaired, picture_of_outcome(repaired.outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,11 +21,11 @@ from ..io import (
     write_transform,
 )
 from ..io import result_folder as names
-from ..result import Provenance, RegistrationResult, StartChoice, Status, TransformFile, TransformOrigin
+from ..result import Control, Provenance, RegistrationResult, StartChoice, Status, Step, TransformFile, TransformOrigin
 from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, LabelMap, Landmarks, TransformChain
 from .inputs import AnyPath, InputPaths, Inputs, check_inputs, read_inputs
-from .judged_run import Outcome, evaluate
+from .judged_run import Outcome, evaluating, finished, within
 from .review_writing import outcome_pictures, write_consistency, write_review
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def write_outcome(outcome: Outcome, folder: AnyPath, paths: InputPaths | None = 
     paths : InputPaths, optional
         Where the inputs came from, noted in report.json so that the result can be viewed and judged again.
     review : Review, optional
-        Written into the folder, too.
+        Written into the folder, too; it then replaces an older one, whoever worked on that.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def write_outcome(outcome: Outcome, folder: AnyPath, paths: InputPaths | None = 
     inputs, result, report = outcome.inputs, outcome.result, outcome.report
     mapping = {**report.to_mapping(), "input_files": _noted(paths)}
     pictures = outcome_pictures(outcome)
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder, replaces_review=review is not None) as partial:
         write_image(partial / names.MOVED, outcome.moved)
         write_transform(partial / names.FIXED_TO_MOVING, result.fixed_to_moving)
         write_transform(partial / names.MOVING_TO_FIXED, result.moving_to_fixed)
@@ -176,6 +176,11 @@ def _start(noted: Mapping[str, Any] | None) -> StartChoice | None:
 
 
 def evaluate_folder(folder: AnyPath, paths: InputPaths | None = None) -> Outcome:
+    """Run `evaluate_folder_steps` to its end."""
+    return finished(evaluate_folder_steps(folder, paths))
+
+
+def evaluate_folder_steps(folder: AnyPath, paths: InputPaths | None = None) -> Generator[Step, Control | None, Outcome]:
     """Judge a result folder again, from its transforms and the input files.
 
     Parameters
@@ -190,6 +195,7 @@ def evaluate_folder(folder: AnyPath, paths: InputPaths | None = None) -> Outcome
     InputError
         If it is not a result folder, or the inputs are unknown or gone.
     """
+    yield Step("read", message=f"reading {Path(folder).name}")
     paths = paths or noted_paths(folder)
     result = read_result(folder)
     inputs = check_inputs(read_inputs(paths), result.settings)
@@ -198,10 +204,10 @@ def evaluate_folder(folder: AnyPath, paths: InputPaths | None = None) -> Outcome
             f"{paths.fixed} lies on another grid {inputs.fixed.grid.shape} than the result {folder} {result.displacement.grid.shape}. "
             "Give the fixed image of that registration."
         )
-    return evaluate(inputs, without_read_notices(result, inputs))
+    return (yield from within(evaluating(inputs, _without_read_notices(result, inputs)), 0.1, 1.0))
 
 
-def without_read_notices(result: RegistrationResult, inputs: Inputs) -> RegistrationResult:
+def _without_read_notices(result: RegistrationResult, inputs: Inputs) -> RegistrationResult:
     """Take away what was noted about the images when they were read: judging them again says it again."""
     known = {*inputs.fixed.notices, *inputs.moving.notices}
     notices = tuple(notice for notice in result.provenance.notices if notice not in known)

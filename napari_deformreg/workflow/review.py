@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileFormatError, InputError, SettingsError
+from ..errors import FileFormatError, SettingsError
 from ..io import (
     Convention,
     DescribedTransform,
@@ -22,7 +22,7 @@ from ..io import result_folder as names
 from ..result import Control, Step, TransformFile, TransformOrigin
 from ..settings import Settings
 from ..space import TransformChain
-from .folder import noted_paths, read_result, without_read_notices, write_outcome
+from .folder import evaluate_folder_steps, write_outcome
 from .foreign import result_of_transform
 from .inputs import AnyPath, InputPaths, check_inputs, read_inputs
 from .judged_run import Outcome, evaluating, within
@@ -146,15 +146,7 @@ def review_folder_steps(
         If it is not a result folder, or the inputs are unknown or gone.
     """
     older = read_review(folder)
-    yield Step("read", message="reading the result")
-    result = read_result(folder)
-    inputs = check_inputs(read_inputs(paths or noted_paths(folder)), result.settings)
-    if inputs.fixed.grid != result.displacement.grid:
-        raise InputError(
-            f"The fixed image lies on another grid {inputs.fixed.grid.shape} than the result {folder} {result.displacement.grid.shape}. "
-            "Give the fixed image of that registration."
-        )
-    outcome = yield from within(evaluating(inputs, without_read_notices(result, inputs)), 0.2, 0.85)
+    outcome = yield from within(evaluate_folder_steps(folder, paths), 0.0, 0.85)
     yield Step("write", message="writing the review", fraction=0.85)
     review = review_outcome(outcome, tolerances or (None if older is None else older.tolerances))
     if older is not None:
