@@ -23,7 +23,7 @@ from napari_deformreg import __version__
 from napari_deformreg.cli import ProgressLine, main, registration, step_text
 from napari_deformreg.engine.models import build_model
 from napari_deformreg.engine.models.weights import save_model
-from napari_deformreg.io import RESULT_FILES, read_image, read_landmarks
+from napari_deformreg.io import RESULT_FILES, REVIEW_FILES, read_image, read_landmarks
 from napari_deformreg.phantom import PhantomPair, small_pair
 from napari_deformreg.result import Step
 from napari_deformreg.workflow import InputPaths, read_result
@@ -63,7 +63,7 @@ def run(*words: object) -> int:
 
 
 def test_register_writes_the_whole_folder(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == RESULT_FILES
+    assert {path.name for path in folder.iterdir()} == RESULT_FILES - REVIEW_FILES
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     assert settings["seed"] == 3
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))

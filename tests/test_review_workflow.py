@@ -266,6 +266,20 @@ def test_landmarks_that_drove_elsewhere_are_fiducials(case: InputPaths, tmp_path
     assert kinds == ["fiducial" if n % 2 == 0 else "target" for n in range(len(kinds))]
 
 
+def test_an_affine_alone_is_no_merit(case: InputPaths, tmp_path: Path) -> None:
+    """greedy's matrix alone cannot fold: that is not green, and its landmark errors are its own."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = (5, 0, 0)
+    np.savetxt(tmp_path / "affine.mat", matrix)
+    only = replace(case, fixed_labels=None, moving_labels=None)
+    outcome, review = finished(review_transform_steps(only, ForeignTransform((tmp_path / "affine.mat",)), tmp_path / "out"))
+    assert not outcome.result.displacement.displacement_mm.any()
+    grades = {figure.grade for figure in review.figures if figure.figure.startswith(("fold_", "inverse_"))}
+    assert grades <= {Grade.INFO, Grade.NOT_MEASURED}
+    errors = PAIR.fixed_landmarks.points + np.array([5.0, 0, 0]) - PAIR.moving_landmarks.points
+    np.testing.assert_allclose([row.after_mm for row in review.landmarks], np.linalg.norm(errors, axis=1), atol=1e-3)
+
+
 def test_steps_can_be_cancelled_and_leave_nothing(case: InputPaths, tmp_path: Path) -> None:
     steps = review_transform_steps(case, ForeignTransform((_beside(case, "truth.h5"),)), tmp_path / "out")
     fractions = [next(steps).fraction for _ in range(6)]

@@ -40,7 +40,7 @@ def add_review_command(commands: Any) -> None:
 def _add_transform(parser: argparse.ArgumentParser) -> None:
     order = "in the order in which fixed points go through them, as antsApplyTransforms -t and greedy -r list them: warp, then affine"
     parser.add_argument("--transform", metavar="FILE", nargs="+", help=f"fixed to moving; several files {order}")
-    inverse = "moving to fixed, in the order in which moving points go through them; computed from --transform when left out"
+    inverse = "moving to fixed, in the order in which moving points go through them; [FILE,1]: an affine's inverse; computed when left out"
     parser.add_argument("--inverse-transform", metavar="FILE", nargs="+", help=inverse)
     parser.add_argument("--out", metavar="DIR", help="result folder to write; an older result there is replaced")
     conventions = "vectors of a displacement image: lps (ITK, ANTs, greedy), ras (3D Slicer), voxel (networks); auto: as the file says"

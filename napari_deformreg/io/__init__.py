@@ -27,7 +27,7 @@ from .mgh import read_mgh, write_mgh
 from .nifti import read_nifti, write_nifti
 from .paths import atomic_file, existing_file, split_volume_suffix, suffix_of
 from .raw import RawImage, to_labels, to_volume
-from .result_folder import RESULT_FILES, ResultFolder, atomic_folder, check_result_folder_target, open_result_folder
+from .result_folder import RESULT_FILES, REVIEW_FILES, ResultFolder, atomic_folder, check_result_folder_target, open_result_folder
 from .review_folder import ReviewFiles, read_review_files, review_entries, write_review_files
 
 _Row = TypeVar("_Row")
@@ -91,11 +91,11 @@ LANDMARK_SUFFIXES = (".csv", ".tsv", ".fcsv")
 """Suffixes of landmark tables."""
 
 __all__ = [
-    "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "Convention", "DescribedTransform",
-    "ResultFolder", "ReviewFiles", "atomic_file", "atomic_folder", "check_result_folder_target", "open_result_folder",
-    "read_described_transform", "read_described_transforms", "read_image", "read_labels", "read_landmarks", "read_review_files",
-    "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_image", "write_labels", "write_landmarks",
-    "write_review_files", "write_transform",
+    "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "REVIEW_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "Convention",
+    "DescribedTransform", "ResultFolder", "ReviewFiles", "atomic_file", "atomic_folder", "check_result_folder_target",
+    "open_result_folder", "read_described_transform", "read_described_transforms", "read_image", "read_labels", "read_landmarks",
+    "read_review_files", "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_image", "write_labels",
+    "write_landmarks", "write_review_files", "write_transform",
 ]  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +61,8 @@ def read_described_transforms(
 ) -> tuple[TransformChain, list[DescribedTransform]]:
     """Read files in the order in which fixed points go through them, as `antsApplyTransforms -t` and `greedy -r` list them.
 
+    ``[FILE,1]`` is the inverse of an affine, as ANTs writes it: it keeps no file of its own for that.
+
     Returns
     -------
     chain, described
@@ -72,8 +75,21 @@ def read_described_transforms(
     """
     if not paths:
         raise InputError("Expected at least one transform file; got none.")
-    described = [read_described_transform(path, convention) for path in paths]
+    described = [_perhaps_inverted(str(path), convention) for path in paths]
     return TransformChain(tuple(link for part in described for link in part.chain.transforms)), described
+
+
+def _perhaps_inverted(words: str, convention: Convention) -> DescribedTransform:
+    found = re.fullmatch(r"\[(.+),\s*([01])\]", words)
+    if found is None:
+        return read_described_transform(words, convention)
+    described = read_described_transform(found[1], convention)
+    if found[2] == "0":
+        return described
+    links = [link.inverse() for link in reversed(described.chain.transforms) if isinstance(link, AffineTransform)]
+    if len(links) != len(described.chain.transforms):
+        raise InputError(f"{words}: only an affine can be inverted so; expected the tool's own inverse of the displacement as a file.")
+    return replace(described, chain=TransformChain(tuple(links)), convention=f"{described.convention}; inverted, as told")
 
 
 def read_described_transform(path: str | os.PathLike[str], convention: Convention = "auto") -> DescribedTransform:

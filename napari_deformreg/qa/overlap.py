@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -13,6 +13,7 @@ from scipy.ndimage import affine_transform
 from scipy.spatial import cKDTree
 
 from ..errors import InputError
+from ..result import Control, Step
 from ..space import Grid, LabelMap
 from ..space.slabs import run_slabs, thread_count
 
@@ -63,6 +64,19 @@ def structure_rows(structures: Sequence[StructureOverlap]) -> list[dict[str, Any
 
 
 def structure_overlaps(fixed: LabelMap, moved: LabelMap, moving: LabelMap | None = None) -> tuple[StructureOverlap, ...]:
+    """Run `overlap_steps` to its end."""
+    steps = overlap_steps(fixed, moved, moving)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            rows: tuple[StructureOverlap, ...] = stop.value
+            return rows
+
+
+def overlap_steps(
+    fixed: LabelMap, moved: LabelMap, moving: LabelMap | None = None, first: float = 0.0, last: float = 1.0
+) -> Generator[Step, Control | None, tuple[StructureOverlap, ...]]:
     """Compare the fixed labels with the moved ones, and, as the state before, with the moving ones placed by their header alone.
 
     Parameters
@@ -71,6 +85,8 @@ def structure_overlaps(fixed: LabelMap, moved: LabelMap, moving: LabelMap | None
         On the fixed grid.
     moving : LabelMap, optional
         On its own grid.
+    first, last : float
+        Fraction of the whole work at the beginning and at the end; a step is given after each structure.
 
     Raises
     ------
@@ -91,6 +107,7 @@ def structure_overlaps(fixed: LabelMap, moved: LabelMap, moving: LabelMap | None
         after, earlier = (_agreement(n, table, surfaces[0], surface) for table, surface in zip(tables, surfaces[1:], strict=True))
         moving_volume = None if own_volumes is None else float(own_volumes[n])
         rows.append(_row(number, names.get(number, ""), tables[0], n, moving_volume, _voxel_mm3(fixed.grid), earlier, after))
+        yield Step("evaluate", message="comparing structures", fraction=first + (last - first) * (n + 1) / len(numbers))
     return tuple(rows)
 
 

@@ -18,6 +18,9 @@ from .volume_change import StructureChange
 
 OWN_INVERSE = "exported with the registration (the velocity integrated backwards, then refined)"
 
+STILL_VOX = 1e-3
+"""A field that moves nothing farther than this beside its affine is an affine, written as a field."""
+
 
 def build_review(
     report: Report,
@@ -69,7 +72,7 @@ def _fold(region: FoldRegion) -> FoldRow:
 
 
 def _figures(report: Report) -> Iterable[GradedFigure]:
-    still = report.value("displacement_mm_max").value == 0
+    still = (report.value("displacement_mm_max").value or 0) < STILL_VOX * float(report.folds.grid.spacing.min())
     seen: set[str] = set()
     for value in report.values:
         if value.value is None or (value.metric in ("dice", "hd95_mm", "mean_surface_distance_mm") and value.statistic == "mean"):

@@ -47,7 +47,9 @@ def result_of_transform(
     notices = list(_notices(chain, grid))
     yield Step("read", message="sampling the transform on the fixed grid")
     straight, first = affine.inverse(), chain.transforms[0]
-    if isinstance(first, DisplacementField) and first.grid == grid and _affine_only(chain.transforms[1:]):
+    if _affine_only(chain.transforms):  # exactly nothing: there is no deformation that could be praised for not folding
+        displacement = DisplacementField(grid, np.zeros((*grid.shape, 3), dtype=np.float32))
+    elif isinstance(first, DisplacementField) and first.grid == grid and _affine_only(chain.transforms[1:]):
         displacement = first
     else:
         displacement = yield from _sampled(grid, lambda points: straight.map(chain.map(points)), 0.0, 0.5)

@@ -133,21 +133,20 @@ def evaluate(inputs: Inputs, result: RegistrationResult) -> Outcome:
 def evaluating(inputs: Inputs, result: RegistrationResult) -> Generator[Step, Control | None, Outcome]:
     """Resample and judge, as a generator of steps; see `evaluate`."""
     from ..engine import resample, resample_labels
-    from ..qa import build_report
+    from ..qa import report_steps
 
     grid = inputs.fixed.grid
     yield Step("evaluate", message="resampling the moving image")
     moved = replace(resample(inputs.moving, grid, result.fixed_to_moving), name="moved")
-    yield Step("evaluate", message="resampling by the headers alone", fraction=0.2)
+    yield Step("evaluate", message="resampling by the headers alone", fraction=0.15)
     before = replace(resample(inputs.moving, grid, AffineTransform.identity()), name="moving before")
     moved_labels = None
     if inputs.moving_labels is not None:
-        yield Step("evaluate", message="resampling the labels", fraction=0.35)
+        yield Step("evaluate", message="resampling the labels", fraction=0.3)
         names = inputs.moving_labels.label_names
         moved_labels = replace(resample_labels(inputs.moving_labels, grid, result.fixed_to_moving), name="moved labels", label_names=names)
-    yield Step("evaluate", message="judging", fraction=0.5)
     result = _with_notices(result, inputs)
-    report = build_report(
+    judging = report_steps(
         inputs.fixed,
         inputs.moving,
         moved,
@@ -160,6 +159,7 @@ def evaluating(inputs: Inputs, result: RegistrationResult) -> Generator[Step, Co
         fixed_landmarks=inputs.fixed_landmarks,
         moving_landmarks=inputs.moving_landmarks,
     )
+    report = yield from within(judging, 0.4, 1.0)
     return Outcome(inputs, result, moved, before, moved_labels, report)
 
 

@@ -114,6 +114,11 @@ def test_a_list_goes_first_to_last_as_in_ants(tmp_path: Path) -> None:
     flip = np.array([-1, -1, 1])
     expected = [np.array(composite.TransformPoint((point * flip).tolist())) * flip for point in points]
     np.testing.assert_allclose(chain.map(points), expected, atol=1e-4)
+    back, (inverted,) = read_described_transforms([f"[{tmp_path / 'affine.mat'},1]"])
+    np.testing.assert_allclose(back.map(AffineTransform(matrix).map(points)), points, atol=1e-6)
+    assert "inverted" in inverted.convention
+    with pytest.raises(InputError, match="only an affine"):
+        read_described_transforms([f"[{warp},1]"])
     with pytest.raises(InputError, match="at least one"):
         read_described_transforms([])
 
