@@ -137,6 +137,8 @@ def _lengths(new: Sequence[int], old: Sequence[int]) -> list[float]:
 
 def resize_field(field: Float[Tensor, "1 3 i j k"], shape: tuple[int, int, int]) -> Float[Tensor, "1 3 a b d"]:
     """Resize a displacement or velocity in voxels: its vectors are in voxels of the new lattice."""
+    if tuple(field.shape[2:]) == tuple(shape):
+        return field.clone()
     factors = _lengths(shape, field.shape[2:])
     if field.device.type == "cpu":
         return torch.from_numpy(resize_cpu.resize(_np(field), shape, np.array(factors)))[None]
