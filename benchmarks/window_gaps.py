@@ -267,9 +267,9 @@ class Session:
                 self.act(f"switch {part}", button.click)
         controls.toggles["displacement"].click()
         self.wait(0.5)
-        self.act("denser arrows", lambda: controls.spacing.setValue(controls.spacing.value() / 2))
-        self.act("thicker slab", lambda: controls.slab.setValue(9))
-        controls.slab.setValue(1)
+        self.act("denser arrows", lambda: controls.field.spacing.setValue(controls.field.spacing.value() / 2))
+        self.act("thicker slab", lambda: controls.field.slab.setValue(9))
+        controls.field.slab.setValue(1)
         for order in ((1, 0, 2), (2, 0, 1), (0, 1, 2)):
             self.act("turn to another plane", lambda order=order: setattr(dims, "order", order), 1.0)
             self.picture(f"5-plane-{''.join(map(str, order))}")

@@ -1,7 +1,10 @@
-"""Keeps the arrows and the deformed grid of a result on the displayed slice."""
+"""Keeps what is drawn of a result's field on the displayed slice and within the chosen region: arrows, deformed grid, maps."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,13 +12,19 @@ import pandas as pd
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from . import overlays
+from .deformed_grid import grid_lines
+from .drawn_arrays import Bounded
 from .overlays import DrawnField, View
+from .regions import EVERYWHERE, Region
 
 REDRAW_MS = 30
 
+AT_ONCE_MS = 20
+"""What takes less is drawn together with the slice; what takes more follows when the slider rests."""
+
 
 class FieldOverlays(QObject):
-    """Redraws a result's Vectors layers when slice, axis, spacing or slab change.
+    """Redraws a result's Vectors layers when slice, axis, spacing, scale, slab or region change, and bounds its maps.
 
     Parameters
     ----------
@@ -25,22 +34,35 @@ class FieldOverlays(QObject):
         What is sampled.
     quiver, lines : Vectors layer or None
         The arrows and the deformed grid, as far as they exist.
+    maps : tuple of Image layers
+        What is shown within the region only.
     """
 
     drawn = Signal(int, float)
 
-    def __init__(self, viewer: Any, field: DrawnField, quiver: Any | None, lines: Any | None, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        field: DrawnField,
+        quiver: Any | None,
+        lines: Any | None,
+        maps: tuple[Any, ...] = (),
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
         self._viewer, self._field = viewer, field
         self._quiver, self._lines = quiver, lines
+        self._maps = {layer: layer.data for layer in maps}
         self.spacing_mm = field.typical_spacing()
-        self.slab = 1
+        self.slab, self.scale, self.region = 1, 1.0, EVERYWHERE
+        self._cost_ms = 0.0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self.redraw)
         self._dims = viewer.dims
-        for event in (self._dims.events.current_step, self._dims.events.order, self._dims.events.ndisplay):
+        self._dims.events.current_step.connect(self._on_step)
+        for event in (self._dims.events.order, self._dims.events.ndisplay):
             event.connect(self.schedule)
         for layer in self._layers():
             layer.events.visible.connect(self.schedule)
@@ -48,11 +70,13 @@ class FieldOverlays(QObject):
     def stop(self) -> None:
         """Follow the viewer no more."""
         self._timer.stop()
-        for event in (self._dims.events.current_step, self._dims.events.order, self._dims.events.ndisplay):
+        self._dims.events.current_step.disconnect(self._on_step)
+        for event in (self._dims.events.order, self._dims.events.ndisplay):
             event.disconnect(self.schedule)
         for layer in self._layers():
             layer.events.visible.disconnect(self.schedule)
         self._quiver = self._lines = None
+        self._maps = {}
 
     def schedule(self, event: Any = None) -> None:
         """Redraw soon, once for many changes."""
@@ -66,6 +90,19 @@ class FieldOverlays(QObject):
     def set_slab(self, slab: int) -> None:
         """Choose how many slices around the displayed one give arrows; 0 for all."""
         self.slab = slab
+        self.schedule()
+
+    def set_scale(self, scale: float) -> None:
+        """Choose how many times as long as they are the arrows are drawn."""
+        self.scale = scale
+        self.schedule()
+
+    def set_region(self, region: Region) -> None:
+        """Choose where the field is shown."""
+        self.region = region
+        for layer, values in self._maps.items():
+            if layer in self._viewer.layers:
+                layer.data = values if region is EVERYWHERE else Bounded(values, region)
         self.schedule()
 
     def view(self) -> View:
@@ -82,16 +119,24 @@ class FieldOverlays(QObject):
         """Draw what is visible anew."""
         if self._dims.ndim < 3:
             return
+        began = time.thread_time()
         view = self.view()
         if self._quiver is not None and self._shown(self._quiver):
-            found = overlays.arrows(self._field, view, self.spacing_mm)
+            found = overlays.arrows(self._field, view, self.spacing_mm, scale=self.scale, region=self.region)
             features = pd.DataFrame({"length_mm": found.length_mm.astype(np.float64)})
             _replace(self._quiver, found.vectors, features, self._field.width(overlays.ARROW_WIDTH, found.spacing_mm))
             self.drawn.emit(len(found.vectors), found.spacing_mm)
         if self._lines is not None and self._shown(self._lines):
-            lines = overlays.grid_lines(self._field, view, self.spacing_mm)
-            width = self._field.width(overlays.LINE_WIDTH, self.spacing_mm)
-            _replace(self._lines, lines, pd.DataFrame(index=range(len(lines))), width)
+            lines = grid_lines(self._field, view, self.spacing_mm, self.region)
+            width = self._field.width(overlays.LINE_WIDTH, lines.spacing_mm)
+            _replace(self._lines, lines.segments, pd.DataFrame(index=range(len(lines.segments))), width)
+        self._cost_ms = 1000 * (time.thread_time() - began)
+
+    def _on_step(self, event: Any = None) -> None:
+        if self._cost_ms > AT_ONCE_MS:
+            self.schedule()
+        else:
+            self.redraw()
 
     def _shown(self, layer: Any) -> bool:
         return bool(layer.visible) and layer in self._viewer.layers
@@ -102,12 +147,21 @@ class FieldOverlays(QObject):
 
 def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float) -> None:
     """Show other vectors; the colors follow the new features."""
-    # Each of these would draw all vectors anew. A hidden layer draws nothing; as nobody is told, it stays on the screen meanwhile.
-    with layer.events.blocker_all():
-        layer.visible = False
+    with _at_rest(layer):
         layer.data = vectors
         layer.features = features
         layer.refresh_colors()
         layer.edge_width = width
-        layer.visible = True
-    layer.refresh(thumbnail=False)
+    # Its thumbnail would take five times as long as all the rest.
+    layer.refresh(thumbnail=False, highlight=False)
+
+
+@contextmanager
+def _at_rest(layer: Any) -> Iterator[None]:
+    """Let a layer take several changes; each alone would draw all of its vectors anew."""
+    layer.refresh = lambda *_, **__: None
+    try:
+        with layer.events.blocker_all():
+            yield
+    finally:
+        del layer.refresh

@@ -15,6 +15,9 @@ from . import overlays
 
 _HEIGHT, _MARGIN, _BAR = 38, 30, 12
 
+_PERCENT_TICKS = ((-75, "≤ −75 %"), (-50, "−50 %"), (0, "0"), (100, "+100 %"), (300, "≥ +300 %"))
+"""Volume change at the quarters of a scale that is even in log2."""
+
 
 class Legend(QWidget):
     """A horizontal color scale with ticks.
@@ -67,23 +70,27 @@ def jacobian_legend() -> Legend:
     values = low + places * (high - low)
     stops = [((np.log2(value) + 2) / 4, _color(rgba)) for value, rgba in zip(values, colors, strict=True) if value > 0]
     legend = Legend(stops)
-    ticks = [(0.0, "≤¼"), (0.25, "½"), (0.5, "1"), (0.75, "2"), (1.0, "≥4")]
+    ticks = [((np.log2(1 + percent / 100) + 2) / 4, text) for percent, text in _PERCENT_TICKS]
     legend.set_ticks(ticks, (_color(np.array(overlays.FOLD_COLOR)), "fold"))
     legend.setToolTip(
-        "<p>Determinant of the Jacobian: local volume change. Blue shrinks, red grows, clear is unchanged, magenta is folded.</p>"
+        "<p>Local volume change from fixed to moving, the affine part included: the determinant of the Jacobian minus 1, in percent. Even "
+        "steps are equal factors. Blue shrinks, red grows, clear is unchanged, magenta is folded.</p>"
     )
     return legend
 
 
-def arrow_legend() -> Legend:
-    """Make the legend of the arrows' colors; `show_longest` labels it."""
+def length_legend() -> Legend:
+    """Make the legend of the displacement's length, of arrows and map alike; `show_longest` labels it."""
     places = np.linspace(0, 1, 17)
-    return Legend([(float(place), _color(rgba)) for place, rgba in zip(places, ensure_colormap("turbo").map(places), strict=True)])
+    colors = ensure_colormap(overlays.MAGNITUDE_COLORMAP).map(places)
+    legend = Legend([(float(place), _color(rgba)) for place, rgba in zip(places, colors, strict=True)])
+    legend.setToolTip("<p>Length of the displacement, the affine part left out; nearly all of the image (99.5 %) lies on this scale.</p>")
+    return legend
 
 
 def show_longest(legend: Legend, longest_mm: float) -> None:
-    """Label the arrows' legend in millimeters."""
-    legend.set_ticks([(part, f"{part * longest_mm:.1f} mm" if part else "0") for part in (0.0, 0.5, 1.0)])
+    """Label the legend of lengths in millimeters."""
+    legend.set_ticks([(part, f"{part * longest_mm:.1f} mm" if part else "0") for part in (0.0, 0.25, 0.5, 0.75, 1.0)])
 
 
 def _color(rgba: Float[np.ndarray, "4"]) -> QColor:

@@ -1,4 +1,4 @@
-"""Arrays in, layer data out: arrows and deformed grid lines of a displacement field, the Jacobian's colors."""
+"""Arrays in, layer data out: arrows of a displacement field, colors of its length and of the Jacobian."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from ..space import DisplacementField
 from .layers import Placement
+from .regions import EVERYWHERE, Region
 
 ARROW_LIMIT = 20_000
 """napari redraws 10 000 arrows in 14 ms and 100 000 in 100 ms on one core without a GPU."""
@@ -22,6 +23,9 @@ JACOBIAN_RANGE = (0.0, 4.0)
 
 ARROW_WIDTH, LINE_WIDTH = 0.15, 0.06
 """Widths of arrows and grid lines as parts of their spacing."""
+
+MAGNITUDE_COLORMAP = "turbo"
+"""Of arrows and of the map of their lengths: many hues, so that two lengths are told apart wherever they lie."""
 
 FOLD_COLOR = (1.0, 0.0, 1.0, 1.0)
 
@@ -120,8 +124,13 @@ class DrawnField:
         return float(max(np.percentile(np.linalg.norm(sample, axis=-1), 99.5), 0.1))
 
 
-def arrows(field: DrawnField, view: View, spacing_mm: float, limit: int = ARROW_LIMIT) -> Arrows:
-    """Sample the field's arrows on a lattice of about `spacing_mm` within the view, never more than `limit`."""
+def arrows(
+    field: DrawnField, view: View, spacing_mm: float, limit: int = ARROW_LIMIT, scale: float = 1.0, region: Region = EVERYWHERE
+) -> Arrows:
+    """Sample the field's arrows on a lattice of about `spacing_mm` within the view and the region, never more than `limit`.
+
+    They are drawn `scale` times as long as they are.
+    """
     samples = _lattice(field, view, spacing_mm)
     while _count(samples) > limit:
         spacing_mm *= 1.1
@@ -129,34 +138,14 @@ def arrows(field: DrawnField, view: View, spacing_mm: float, limit: int = ARROW_
     index = np.stack(np.meshgrid(*samples, indexing="ij"), -1).reshape(-1, 3)
     vectors_mm = field.displacement_mm[tuple(index.T)].astype(np.float64)
     length_mm = np.linalg.norm(vectors_mm, axis=1)
-    seen = length_mm >= SMALLEST_ARROW_MM
+    seen = (length_mm >= SMALLEST_ARROW_MM) & region.inside(tuple(index.T))
     starts = index[seen].astype(np.float64)
-    directions = field.placement.to_layer_vectors(vectors_mm[seen])
+    directions = scale * field.placement.to_layer_vectors(vectors_mm[seen])
     if view.flat:
         starts[:, view.axis] = view.index
         directions[:, view.axis] = 0
     directions *= _part_inside(starts, directions, field.shape)[:, None]
     return Arrows(np.stack([starts, directions], 1).astype(np.float32), length_mm[seen], spacing_mm)
-
-
-def grid_lines(field: DrawnField, view: View, spacing_mm: float, limit: int = ARROW_LIMIT) -> Float[np.ndarray, "n 2 3"]:
-    """Draw the plane's lattice lines, each point moved by the field, as short line segments (start, direction) in layer voxels."""
-    plane = [axis for axis in range(3) if axis != view.axis]
-    strides = [max(1, round(spacing_mm / field.spacing_mm[axis])) for axis in plane]
-    index = np.stack(np.meshgrid(*[np.arange(field.shape[axis]) for axis in plane], indexing="ij"), -1)
-    full = np.empty((*index.shape[:2], 3))
-    full[..., plane] = index
-    full[..., view.axis] = view.index
-    # Not np.take, which would first copy the whole field of a turned image.
-    vectors_mm = field.displacement_mm[(slice(None),) * view.axis + (view.index,)].astype(np.float64)
-    moved = full + field.placement.to_layer_vectors(vectors_mm.reshape(-1, 3)).reshape(full.shape)
-    moved[..., view.axis] = view.index
-    moved = np.clip(moved, 0, np.array(field.shape) - 1)
-    rows, columns = moved[:: strides[0]], moved[:, :: strides[1]].transpose(1, 0, 2)
-    step = 1
-    while sum(len(lines) * (lines.shape[1] // step) for lines in (rows, columns)) > limit:
-        step += 1
-    return np.concatenate([_segments(lines[:, ::step]) for lines in (rows, columns)]).astype(np.float32)
 
 
 def jacobian_colors() -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
@@ -179,6 +168,16 @@ def jacobian_colors() -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]
     return np.concatenate([rgba[:1], rgba]), np.concatenate([[0.0], places])
 
 
+def magnitude_colors() -> Float[np.ndarray, "n 4"]:
+    """Give the colors of a displacement's length, evenly from none to the longest: those of the arrows, clear where nothing moves."""
+    from napari.utils.colormaps import ensure_colormap
+
+    parts = np.linspace(0, 1, 33)
+    colors = np.array(ensure_colormap(MAGNITUDE_COLORMAP).map(parts), dtype=np.float64)
+    colors[:, 3] = np.clip(4 * parts, 0, 1)
+    return colors
+
+
 def _part_inside(
     starts: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], shape: tuple[int, int, int]
 ) -> Float[np.ndarray, "n"]:
@@ -199,8 +198,3 @@ def _lattice(field: DrawnField, view: View, spacing_mm: float) -> list[Sequence[
 
 def _count(samples: list[Sequence[int]]) -> int:
     return int(np.prod([len(along) for along in samples]))
-
-
-def _segments(lines: Float[np.ndarray, "m n 3"]) -> Float[np.ndarray, "k 2 3"]:
-    start, end = lines[:, :-1].reshape(-1, 3), lines[:, 1:].reshape(-1, 3)
-    return np.stack([start, end - start], 1)

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import DeformregError
 from ..io import open_result_folder, read_image, read_labels, read_landmarks, split_volume_suffix
 from ..io import result_folder as names
+from ..qa import Foreground, fixed_foreground
 from ..result import RegistrationResult
 from ..space import AffineTransform, DisplacementField, LabelMap, Landmarks, Volume
 from ..workflow import InputPaths, Outcome, read_result
@@ -50,6 +51,10 @@ class ResultPicture:
         Determinant; what lies in a fold region is drawn in the color of folds.
     report : mapping
         Content of report.json.
+    foreground : Foreground or None
+        Where most of the report's numbers are taken.
+    structures : dict of int to str
+        The labels that occur in `fixed_labels`, with their names.
     """
 
     fixed: Volume | None
@@ -64,6 +69,8 @@ class ResultPicture:
     moved_labels: LabelMap | None = None
     fixed_landmarks: Landmarks | None = None
     moved_points: MovedPoints | None = None
+    foreground: Foreground | None = None
+    structures: dict[int, str] = field(default_factory=dict)
     notices: tuple[str, ...] = field(default=())
 
     @property
@@ -97,6 +104,8 @@ def picture_of_outcome(outcome: Outcome) -> ResultPicture:
         moved_labels=outcome.moved_labels,
         fixed_landmarks=inputs.fixed_landmarks,
         moved_points=_moved_points(report, result, inputs.moving_landmarks),
+        foreground=fixed_foreground(inputs.fixed, inputs.fixed_mask),
+        structures=_structures(inputs.fixed_labels),
     )
 
 
@@ -127,6 +136,7 @@ def picture_of_folder(folder: str | Path, paths: InputPaths | None = None) -> Re
     if fixed is not None and fixed.grid != moved.grid:
         finder.notices.append(f"{fixed.name} lies on another grid than the result; it is not shown.")
         fixed = None
+    fixed_labels = finder.labels("fixed_labels")
     return ResultPicture(
         fixed=fixed,
         moved=replace(moved, name="moved"),
@@ -136,10 +146,12 @@ def picture_of_folder(folder: str | Path, paths: InputPaths | None = None) -> Re
         folds=read_labels(opened.path / names.FOLDS),
         report=dict(opened.report),
         moving_before=_before(finder.image("moving"), moved),
-        fixed_labels=finder.labels("fixed_labels"),
+        fixed_labels=fixed_labels,
         moved_labels=None if moved_labels is None else read_labels(moved_labels),
         fixed_landmarks=finder.landmarks("fixed_landmarks"),
         moved_points=points,
+        foreground=_foreground(fixed, finder.labels("fixed_mask")),
+        structures=_structures(fixed_labels),
         notices=tuple(finder.notices),
     )
 
@@ -181,6 +193,15 @@ def _input_files(report: Mapping[str, Any], paths: InputPaths | None) -> dict[st
         return {role: str(path) for role, path in vars(paths).items() if path is not None}
     noted = report.get("input_files") or {}
     return {str(role): str(path) for role, path in noted.items()}
+
+
+def _foreground(fixed: Volume | None, mask: LabelMap | None) -> Foreground | None:
+    fits = fixed is not None and mask is not None and mask.grid == fixed.grid
+    return None if fixed is None else fixed_foreground(fixed, mask if fits else None)
+
+
+def _structures(labels: LabelMap | None) -> dict[int, str]:
+    return {} if labels is None else {number: labels.label_names.get(number, f"label {number}") for number in labels.labels}
 
 
 def _before(moving: Volume | None, moved: Volume) -> Volume | None:

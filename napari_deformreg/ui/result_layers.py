@@ -12,12 +12,14 @@ from napari.utils.colormaps import CyclicLabelColormap
 
 from ..space import LabelMap, Landmarks, Volume
 from . import layers, overlays
+from .deformed_grid import grid_lines
+from .drawn_arrays import Magnitude
 from .layers import LayerTuple, Placement
 from .pictures import MovedPoints, ResultPicture
 
 FIXED, MOVED, MOVING_BEFORE = "fixed", "moved", "moving before"
 JACOBIAN, FOLDS = "Jacobian determinant", "folds"
-QUIVER, DEFORMED_GRID = "displacement", "deformed grid"
+QUIVER, DEFORMED_GRID, MAGNITUDE = "displacement", "deformed grid", "displacement length"
 FIXED_LABELS, MOVED_LABELS = "labels on fixed", "moved labels"
 FIXED_LANDMARKS, MOVED_LANDMARKS = "landmarks on fixed", "moved landmarks"
 
@@ -46,6 +48,7 @@ def result_layers(picture: ResultPicture) -> list[LayerTuple]:
         _gray(picture.fixed, FIXED, picture.window, visible=True),
         _gray(picture.moving_before, MOVING_BEFORE, picture.moving_limits, visible=False),
         _gray(picture.moved, MOVED, picture.moving_limits, visible=True),
+        _magnitude(picture),
         _jacobian(picture),
         _structures(picture.fixed_labels, FIXED_LABELS),
         _structures(picture.moved_labels, MOVED_LABELS),
@@ -85,7 +88,7 @@ def quiver_arguments(arrows: overlays.Arrows, longest_mm: float) -> dict[str, An
     return {
         "features": pd.DataFrame({"length_mm": arrows.length_mm.astype(np.float64)}),
         "edge_color": "length_mm",
-        "edge_colormap": "turbo",
+        "edge_colormap": overlays.MAGNITUDE_COLORMAP,
         "edge_contrast_limits": (0.0, longest_mm),
         "vector_style": "arrow",
         "opacity": 1.0,
@@ -119,6 +122,19 @@ def _jacobian(picture: ResultPicture) -> LayerTuple:
         visible=False,
     )
     return data, arguments, kind
+
+
+def _magnitude(picture: ResultPicture) -> LayerTuple:
+    drawn = overlays.DrawnField.of(picture.displacement)
+    arguments = {
+        "name": MAGNITUDE,
+        "contrast_limits": (0.0, drawn.longest_mm()),
+        "colormap": {"colors": overlays.magnitude_colors(), "name": "displacement (mm)"},
+        "blending": "translucent_no_depth",
+        "opacity": 0.6,
+        "visible": False,
+    }
+    return Magnitude(drawn.displacement_mm), {**drawn.placement.layer_arguments, **arguments}, "image"
 
 
 def jacobian_colormap() -> dict[str, Any]:
@@ -158,11 +174,11 @@ def _quiver(picture: ResultPicture) -> LayerTuple:
 def _deformed_grid(picture: ResultPicture) -> LayerTuple:
     drawn = overlays.DrawnField.of(picture.displacement)
     view = overlays.View(axis=0, index=drawn.shape[0] // 2)
-    spacing_mm = drawn.typical_spacing()
-    lines = overlays.grid_lines(drawn, view, spacing_mm)
-    look = {"edge_width": drawn.width(overlays.LINE_WIDTH, spacing_mm), "edge_color": GRID_COLOR, "vector_style": "line", "opacity": 0.8}
+    lines = grid_lines(drawn, view, drawn.typical_spacing())
+    width = drawn.width(overlays.LINE_WIDTH, lines.spacing_mm)
+    look = {"edge_width": width, "edge_color": GRID_COLOR, "vector_style": "line", "opacity": 0.8}
     arguments = {"name": DEFORMED_GRID, "visible": False, **look}
-    return lines, {**drawn.placement.layer_arguments, **arguments}, "vectors"
+    return lines.segments, {**drawn.placement.layer_arguments, **arguments}, "vectors"
 
 
 def _moved_points(moved: MovedPoints | None, placement: Placement) -> LayerTuple | None:

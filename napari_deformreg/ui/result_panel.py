@@ -26,6 +26,7 @@ from .orthogonal_dock import OrthogonalDock
 from .overlays import DrawnField
 from .pictures import ResultPicture
 from .process import in_process
+from .regions import regions_of
 from .scrolling import scrolled
 from .shown import ShownResult
 from .summary import SummaryView
@@ -223,12 +224,20 @@ class ResultPanel(QWidget):
 
     def _bind(self, found: dict[str, Any], picture: ResultPicture) -> None:
         self._found = found
-        field = DrawnField.of(picture.displacement)
-        self._overlays = FieldOverlays(self._viewer, field, found.get(parts.QUIVER), found.get(parts.DEFORMED_GRID), self)
-        self._overlays.drawn.connect(self.controls.note_arrows)
-        self.controls.bind(found, field.longest_mm(), self._overlays.spacing_mm)
-        self.controls.spacing_chosen.connect(self._overlays.set_spacing)
-        self.controls.slab_chosen.connect(self._overlays.set_slab)
+        field, controls = DrawnField.of(picture.displacement), self.controls.field
+        maps = tuple(found[part] for part in (parts.MAGNITUDE, parts.JACOBIAN) if part in found)
+        drawn = FieldOverlays(self._viewer, field, found.get(parts.QUIVER), found.get(parts.DEFORMED_GRID), maps, self)
+        self._overlays = drawn
+        self.controls.bind(found)
+        controls.bind(field.longest_mm(), drawn.spacing_mm, regions_of(picture))
+        drawn.drawn.connect(controls.note_arrows)
+        for chosen, act in (
+            (controls.spacing_chosen, drawn.set_spacing),
+            (controls.slab_chosen, drawn.set_slab),
+            (controls.scale_chosen, drawn.set_scale),
+            (controls.region_chosen, drawn.set_region),
+        ):
+            chosen.connect(act)
         if self.current is not None:
             self.compare.bind(self.current)
 

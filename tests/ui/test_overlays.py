@@ -1,4 +1,4 @@
-"""Arrows, grid lines and colors against fields whose answer is known."""
+"""Arrows and colors against fields whose answer is known."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from napari_deformreg.space import DisplacementField, Grid
 from napari_deformreg.ui import overlays
 from napari_deformreg.ui.overlays import DrawnField, View
+from napari_deformreg.ui.regions import Region
 
 LPS = np.array([[-1.5, 0, 0, 40], [0, -1.0, 0, 50], [0, 0, 3.0, -20], [0, 0, 0, 1]])
 
@@ -80,22 +81,6 @@ def test_tiny_displacements_are_left_out():
     assert len(overlays.arrows(constant_field((0.01, 0.0, 0.0)), View(axis=0, index=2), 3.0).vectors) == 0
 
 
-def test_grid_lines_of_a_shift_are_shifted_straight_lines():
-    field = constant_field((3.0, 0.0, 9.0))
-    lines = overlays.grid_lines(field, View(axis=0, index=4), spacing_mm=6.0)
-    assert (lines[:, 0, 0] == 4).all()
-    assert (lines[:, 1, 0] == 0).all()
-    lines = lines[lines.sum(axis=1)[:, 2] < 18.5]  # The rest was pushed over the rim and ends there.
-    along_x, along_y = lines[lines[:, 1, 1] == 0], lines[lines[:, 1, 2] == 0]
-    assert len(along_x) + len(along_y) == len(lines)
-    np.testing.assert_allclose(along_y[:, 0, 2] % 4, 2.0, atol=1e-5)  # Every 4th voxel of 1.5 mm, 2 voxels (3 mm) to the right.
-
-
-def test_grid_lines_stay_below_the_limit():
-    field = constant_field((1.0, 1.0, 1.0), shape=(80, 80, 3), affine=np.eye(4))
-    assert len(overlays.grid_lines(field, View(axis=0, index=1), spacing_mm=1.0, limit=3000)) <= 3000
-
-
 def test_jacobian_colors_are_diverging_logarithmic_and_clear_at_one():
     colors, places = overlays.jacobian_colors()
     low, high = overlays.JACOBIAN_RANGE
@@ -121,3 +106,30 @@ def test_longest_is_robust():
     field = constant_field((2.0, 0.0, 0.0), shape=(40, 40, 40), affine=np.eye(4))
     field.displacement_mm[0, 0, 0] = 1000
     assert 1.9 < field.longest_mm() < 2.1
+
+
+def test_scaled_arrows_start_where_they_were_and_keep_their_true_length():
+    field = constant_field((1.5, -1.0, 0.0))
+    one, three = (overlays.arrows(field, View(axis=0, index=5), 3.0, scale=scale) for scale in (1.0, 3.0))
+    np.testing.assert_array_equal(one.vectors[:, 0], three.vectors[:, 0])
+    np.testing.assert_array_equal(one.length_mm, three.length_mm)
+    inside = (np.abs(one.vectors[:, 0, 1:] - [12, 10]) < 6).all(axis=1)
+    np.testing.assert_allclose(three.vectors[inside, 1], 3 * one.vectors[inside, 1], rtol=1e-6)
+
+
+def test_bounded_arrows_start_in_the_region():
+    field = constant_field((1.5, -1.0, 0.0))
+    labels = np.zeros(field.shape, np.int32)
+    labels[5, 6:12, 4:9], labels[5, 13:16, 4:9] = 7, 8
+    found = overlays.arrows(field, View(axis=0, index=5), 0.1, region=Region("seven", labels, 7))
+    assert {(int(y), int(x)) for _, y, x in found.vectors[:, 0]} == {(y, x) for y in range(6, 12) for x in range(4, 9)}
+    assert len(overlays.arrows(field, View(axis=0, index=5), 0.1, region=Region("any", labels)).vectors) == 6 * 5 + 3 * 5
+
+
+def test_lengths_are_colored_as_their_arrows_and_clear_at_none():
+    from napari.utils.colormaps import ensure_colormap
+
+    colors = overlays.magnitude_colors()
+    assert colors[0, 3] == 0
+    assert (colors[9:, 3] == 1).all()
+    np.testing.assert_allclose(colors[:, :3], ensure_colormap("turbo").map(np.linspace(0, 1, len(colors)))[:, :3])

@@ -166,19 +166,62 @@ def test_arrows_follow_the_slice_the_axis_and_the_controls(shown, qtbot):
     viewer.dims.set_current_step(0, 4)
     qtbot.waitUntil(lambda: set(quiver.data[:, 0, 0]) == {4}, timeout=2000)
     sparse = len(quiver.data)
-    panel.controls.spacing.setValue(2 * panel.controls.spacing.value())
+    panel.controls.field.spacing.setValue(2 * panel.controls.field.spacing.value())
     qtbot.waitUntil(lambda: 0 < len(quiver.data) < sparse, timeout=2000)
     assert len(quiver.features) == len(quiver.data)
     viewer.dims.order = (2, 0, 1)
     viewer.dims.set_current_step(2, 7)
     qtbot.waitUntil(lambda: set(quiver.data[:, 0, 2]) == {7}, timeout=2000)
     before = len(quiver.data)
-    panel.controls.slab.setValue(9)
+    panel.controls.field.slab.setValue(9)
     qtbot.waitUntil(lambda: len(quiver.data) > before, timeout=2000)
     assert set(quiver.data[:, 0, 2]) == {7}, "the slab is projected onto the displayed slice"
     panel.controls.toggles[parts.DEFORMED_GRID].setChecked(True)
     viewer.dims.set_current_step(2, 9)
     qtbot.waitUntil(lambda: set(found[parts.DEFORMED_GRID].data[:, 0, 2]) == {9}, timeout=2000)
+
+
+@pytest.mark.window
+def test_arrows_and_grid_come_together_with_the_slice(shown, qtbot):
+    """Not a moment later, for then they would be missing while one scrolls."""
+    viewer, panel, found = shown
+    for part in (parts.QUIVER, parts.DEFORMED_GRID):
+        panel.controls.toggles[part].setChecked(True)
+    qtbot.wait(200)
+    for index in (9, 12, 7):
+        viewer.dims.set_current_step(0, index)
+        for part in (parts.QUIVER, parts.DEFORMED_GRID):
+            assert set(found[part].data[:, 0, 0]) == {index}
+
+
+@pytest.mark.window
+def test_the_field_is_bounded_scaled_and_drawn_in_space(shown, qtbot, inputs):
+    viewer, panel, found = shown
+    field, quiver, jacobian = panel.controls.field, found[parts.QUIVER], found[parts.JACOBIAN]
+    panel.controls.toggles[parts.QUIVER].setChecked(True)
+    viewer.dims.set_current_step(0, 12)
+    qtbot.waitUntil(lambda: set(quiver.data[:, 0, 0]) == {12}, timeout=2000)
+    everywhere, length = len(quiver.data), np.linalg.norm(quiver.data[:, 1], axis=1).max()
+    name = field.region.itemText(field.region.count() - 1)
+    number = next(number for number, known in inputs.fixed_labels.label_names.items() if known == name)
+    inside = layers.Placement(inputs.fixed.grid).to_layer_array(inputs.fixed_labels.data) == number
+    field.region.setCurrentText(name)
+    qtbot.waitUntil(lambda: len(quiver.data) < everywhere, timeout=2000)
+    starts = quiver.data[:, 0].round().astype(int)
+    assert inside[tuple(starts.T)].all()
+    for part in (parts.JACOBIAN, parts.MAGNITUDE):
+        np.testing.assert_array_equal(np.isfinite(np.asarray(found[part].data)), inside)
+    field.region.setCurrentIndex(0)
+    qtbot.waitUntil(lambda: len(quiver.data) == everywhere, timeout=2000)
+    assert np.isfinite(np.asarray(jacobian.data)).all()
+    field.scale.setValue(0.5)
+    qtbot.waitUntil(lambda: np.linalg.norm(quiver.data[:, 1], axis=1).max() < 0.6 * length, timeout=2000)
+    panel.controls.toggles[parts.DEFORMED_GRID].setChecked(True)
+    field.slab.setValue(0)
+    viewer.dims.ndisplay = 3
+    grid = found[parts.DEFORMED_GRID]
+    qtbot.waitUntil(lambda: len(set(grid.data[:, 0, 0])) > 10, timeout=5000)
+    viewer.dims.ndisplay = 2
 
 
 @pytest.mark.window
