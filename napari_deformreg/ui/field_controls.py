@@ -26,6 +26,7 @@ class FieldControls(QWidget):
         self.region = QComboBox()
         self.region.setToolTip("<p>Where arrows, grid, displacement length and volume change are shown.</p>")
         self.region.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.region.setMinimumContentsLength(12)
         self.region.currentIndexChanged.connect(self._on_region)
         self.spacing = QDoubleSpinBox()
         self.spacing.setRange(0.1, 100.0)
@@ -74,13 +75,15 @@ class FieldControls(QWidget):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         arrows = QHBoxLayout()
-        for widget in (self.spacing, self.slab, self.scale):
+        for widget in (self.spacing, self.slab):
             arrows.addWidget(widget)
         form.addRow("field within", self.region)
         form.addRow("arrows every", arrows)
-        form.addRow("displacement", self.length_legend)
-        form.addRow("volume change", self.jacobian_legend)
-        form.addRow("", self.arrow_note)
+        form.addRow("their length", self.scale)
+        form.addRow(self.arrow_note)
+        for title, legend in (("displacement in mm", self.length_legend), ("volume change in percent", self.jacobian_legend)):
+            form.addRow(QLabel(title))
+            form.addRow(legend)
 
     def _on_region(self, row: int) -> None:
         if 0 <= row < len(self._regions):

@@ -12,6 +12,7 @@ import pandas as pd
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from . import overlays
+from . import result_layers as parts
 from .deformed_grid import grid_lines
 from .drawn_arrays import Bounded
 from .overlays import DrawnField, View
@@ -129,7 +130,10 @@ class FieldOverlays(QObject):
         if self._lines is not None and self._shown(self._lines):
             lines = grid_lines(self._field, view, self.spacing_mm, self.region)
             width = self._field.width(overlays.LINE_WIDTH, lines.spacing_mm)
-            _replace(self._lines, lines.segments, pd.DataFrame(index=range(len(lines.segments))), width)
+            features = pd.DataFrame({"length_mm": lines.length_mm})
+            # In the plane the image is beneath; in space colors tell what is near from what is far.
+            color = parts.GRID_COLOR if view.flat else "length_mm"
+            _replace(self._lines, lines.segments, features, width, color)
         self._cost_ms = 1000 * (time.thread_time() - began)
 
     def _on_step(self, event: Any = None) -> None:
@@ -145,11 +149,13 @@ class FieldOverlays(QObject):
         return [layer for layer in (self._quiver, self._lines) if layer is not None]
 
 
-def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float) -> None:
-    """Show other vectors; the colors follow the new features."""
+def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float, color: str | None = None) -> None:
+    """Show other vectors; the colors follow the new features, or become one."""
     with _at_rest(layer):
         layer.data = vectors
         layer.features = features
+        if color is not None and len(vectors):
+            layer.edge_color = color
         layer.refresh_colors()
         layer.edge_width = width
     # Its thumbnail would take five times as long as all the rest.

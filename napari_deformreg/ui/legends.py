@@ -15,7 +15,7 @@ from . import overlays
 
 _HEIGHT, _MARGIN, _BAR = 38, 30, 12
 
-_PERCENT_TICKS = ((-75, "≤ −75 %"), (-50, "−50 %"), (0, "0"), (100, "+100 %"), (300, "≥ +300 %"))
+_PERCENT_TICKS = ((-75, "≤ −75"), (-50, "−50"), (0, "0"), (100, "+100"), (300, "≥ +300"))
 """Volume change at the quarters of a scale that is even in log2."""
 
 
@@ -90,7 +90,7 @@ def length_legend() -> Legend:
 
 def show_longest(legend: Legend, longest_mm: float) -> None:
     """Label the legend of lengths in millimeters."""
-    legend.set_ticks([(part, f"{part * longest_mm:.1f} mm" if part else "0") for part in (0.0, 0.25, 0.5, 0.75, 1.0)])
+    legend.set_ticks([(part, f"{part * longest_mm:.1f}" if part else "0") for part in (0.0, 0.25, 0.5, 0.75, 1.0)])
 
 
 def _color(rgba: Float[np.ndarray, "4"]) -> QColor:

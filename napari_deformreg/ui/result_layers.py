@@ -176,7 +176,15 @@ def _deformed_grid(picture: ResultPicture) -> LayerTuple:
     view = overlays.View(axis=0, index=drawn.shape[0] // 2)
     lines = grid_lines(drawn, view, drawn.typical_spacing())
     width = drawn.width(overlays.LINE_WIDTH, lines.spacing_mm)
-    look = {"edge_width": width, "edge_color": GRID_COLOR, "vector_style": "line", "opacity": 0.8}
+    look = {
+        "features": pd.DataFrame({"length_mm": lines.length_mm}),
+        "edge_width": width,
+        "edge_color": GRID_COLOR,
+        "edge_colormap": overlays.MAGNITUDE_COLORMAP,
+        "edge_contrast_limits": (0.0, drawn.longest_mm()),
+        "vector_style": "line",
+        "opacity": 0.8,
+    }
     arguments = {"name": DEFORMED_GRID, "visible": False, **look}
     return lines.segments, {**drawn.placement.layer_arguments, **arguments}, "vectors"
 

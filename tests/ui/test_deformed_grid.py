@@ -23,6 +23,7 @@ def test_lines_of_a_shift_are_shifted_straight_lines():
     lines = grid_lines(constant_field((3.0, 0.0, 9.0)), View(axis=0, index=4), spacing_mm=6.0).segments
     assert (lines[:, 0, 0] == 4).all()
     assert (lines[:, 1, 0] == 0).all()
+    np.testing.assert_allclose(grid_lines(constant_field((3.0, 0.0, 9.0)), View(axis=0, index=4), 6.0).length_mm, np.hypot(3, 9), rtol=1e-6)
     lines = lines[lines.sum(axis=1)[:, 2] < 18.5]  # The rest was pushed over the rim and ends there.
     along_x, along_y = lines[lines[:, 1, 1] == 0], lines[lines[:, 1, 2] == 0]
     assert len(along_x) + len(along_y) == len(lines)
