@@ -288,6 +288,13 @@ def test_steps_can_be_cancelled_and_leave_nothing(case: InputPaths, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_progress_never_falls_and_is_fine(folder: Path) -> None:
+    fractions = [step.fraction for step in review_folder_steps(folder)]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert len(fractions) > 10
+
+
 def test_a_review_is_a_value(reviewed: Path) -> None:
     review = read_review(reviewed)
     assert review is not None
