@@ -135,16 +135,13 @@ class Session:
         import napari
         from qtpy.QtWidgets import QApplication
 
-        from napari_deformreg.ui.register_dock import RegisterDock
-
         self.given = given
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(1500, 950)
-        self.dock = RegisterDock(self.viewer)
-        self.viewer.window.add_dock_widget(self.dock, name="Register", area="right")
         self.app = QApplication.instance()
         self.wait(1.0)
         self.heartbeat = Heartbeat(given.watch)
+        self.act("dock opened", self.open_dock, 4.0)
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -219,6 +216,13 @@ class Session:
         self.viewer.close()
         return self.heartbeat.longest
 
+    def open_dock(self) -> None:
+        """Add the Register dock; it prepares what is written on the canvas."""
+        from napari_deformreg.ui.register_dock import RegisterDock
+
+        self.dock = RegisterDock(self.viewer)
+        self.viewer.window.add_dock_widget(self.dock, name="Register", area="right")
+
     def open_inputs(self) -> None:
         """Drop the files on the rows."""
         self.heartbeat.enter("files dropped")
@@ -253,12 +257,12 @@ class Session:
 
     def look(self) -> None:
         """Press every control, scroll and turn."""
-        controls, dims = self.dock.result.controls, self.viewer.dims
+        controls, compare, dims = self.dock.result.controls, self.dock.result.compare, self.viewer.dims
         for value in (20, 80, 50):
             self.act("blend slider", lambda value=value: controls.blend.setValue(value), 0.2)
-        for switch, name in ((controls.before, "before"), (controls.colors, "colors")):
+        for switch, name in ((compare.before, "before"), *((button, f"compare: {mode}") for mode, button in compare.buttons.items())):
             for _ in range(2):
-                self.act(name, switch.click)
+                self.act(name, switch.click, 1.0)
         for part, button in controls.toggles.items():
             if button.isVisible():
                 self.act(f"switch {part}", button.click)
@@ -270,6 +274,12 @@ class Session:
         self.act("denser arrows", lambda: controls.field.spacing.setValue(controls.field.spacing.value() / 2))
         self.act("thicker slab", lambda: controls.field.slab.setValue(9))
         controls.field.slab.setValue(1)
+        controls.toggles["Jacobian determinant"].click()
+        self.wait(0.5)
+        for row in (1, controls.field.region.count() - 1, 0):
+            self.act("field bounded", lambda row=row: controls.field.region.setCurrentIndex(row))
+        controls.toggles["Jacobian determinant"].click()
+        self.wait(0.5)
         for order in ((1, 0, 2), (2, 0, 1), (0, 1, 2)):
             self.act("turn to another plane", lambda order=order: setattr(dims, "order", order), 1.0)
             self.picture(f"5-plane-{''.join(map(str, order))}")

@@ -13,7 +13,7 @@ from .regions import EVERYWHERE, Region
 
 _GROWTH = 1.15
 
-SPACE_LIMIT = 6000
+SPACE_LIMIT = 3000
 """Segments in space: more cover each other."""
 
 FINE_STRIDE = 4

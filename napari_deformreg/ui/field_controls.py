@@ -77,13 +77,13 @@ class FieldControls(QWidget):
         arrows = QHBoxLayout()
         for widget in (self.spacing, self.slab):
             arrows.addWidget(widget)
+        for title, legend in (("displacement in mm", self.length_legend), ("volume change in percent", self.jacobian_legend)):
+            form.addRow(QLabel(title))
+            form.addRow(legend)
         form.addRow("field within", self.region)
         form.addRow("arrows every", arrows)
         form.addRow("their length", self.scale)
         form.addRow(self.arrow_note)
-        for title, legend in (("displacement in mm", self.length_legend), ("volume change in percent", self.jacobian_legend)):
-            form.addRow(QLabel(title))
-            form.addRow(legend)
 
     def _on_region(self, row: int) -> None:
         if 0 <= row < len(self._regions):
