@@ -173,20 +173,17 @@ class Comparison(QObject):
     def _pieces(self, mode: Mode) -> Iterator[None]:
         """Change what differs, one property per turn: each may make napari build programs for the graphics card anew."""
         wanted = self._wanted(mode)
+        if mode != Mode.SIDE_BY_SIDE:
+            # First of all, for in the grid each layer that comes back would get a canvas of its own for a moment.
+            yield from self._leave_grid()
         if mode in _RULES:
             yield from self._show_composite(mode)
         yield from self._give_back(wanted)
-        for layer, look in wanted.items():
-            for name, value in look.items():
-                if layer not in self._viewer.layers:
-                    continue
-                self._originals.setdefault(layer, {}).setdefault(name, getattr(layer, name))
-                if not _same(getattr(layer, name), value):
-                    setattr(layer, name, value)
-                    yield
+        yield from self._take(wanted)
         if mode not in _RULES:
             yield from self._drop_composite()
-        yield from self._arrange(mode == Mode.SIDE_BY_SIDE)
+        if mode == Mode.SIDE_BY_SIDE:
+            yield from self._enter_grid()
 
     def _wanted(self, mode: Mode) -> dict[Any, Look]:
         fixed, other = self._pair()
@@ -203,6 +200,16 @@ class Comparison(QObject):
             rest = {layer: {"visible": False} for layer in self._viewer.layers if layer not in (fixed, other)}
             return {**rest, fixed: plain, other: plain}
         return {**third, fixed: plain, other: plain}
+
+    def _take(self, wanted: dict[Any, Look]) -> Iterator[None]:
+        for layer, look in wanted.items():
+            for name, value in look.items():
+                if layer not in self._viewer.layers:
+                    continue
+                self._originals.setdefault(layer, {}).setdefault(name, getattr(layer, name))
+                if not _same(getattr(layer, name), value):
+                    setattr(layer, name, value)
+                    yield
 
     def _give_back(self, wanted: dict[Any, Look]) -> Iterator[None]:
         for layer, originals in list(self._originals.items()):
@@ -227,19 +234,32 @@ class Comparison(QObject):
             other.opacity = 0.0 if other.opacity else 1.0
             self.flickered.emit(("moving before" if self.before else "moved") if other.opacity else "fixed")
 
-    def _arrange(self, side_by_side: bool) -> Iterator[None]:
-        """Turn napari's grid on with fixed on the left, or give it back as it was."""
+    def _enter_grid(self) -> Iterator[None]:
+        """Turn napari's grid on, with fixed on the left."""
         grid, camera = compat.grid(self._viewer), compat.camera(self._viewer)
-        if side_by_side and not self._grid:
+        if not self._grid:
             self._grid = {"shape": tuple(grid.shape), "stride": grid.stride, "enabled": grid.enabled, "zoom": camera.zoom}
             grid.stride, grid.shape, grid.enabled = -1, (1, -1), True
-            camera.zoom = self._grid["zoom"] / 2
+            camera.zoom = min(camera.zoom, self._zoom_for_half())
             yield
-        elif not side_by_side and self._grid:
+
+    def _leave_grid(self) -> Iterator[None]:
+        """Give napari's grid back as it was."""
+        grid, camera = compat.grid(self._viewer), compat.camera(self._viewer)
+        if self._grid:
             before, self._grid = self._grid, {}
             grid.enabled, grid.stride, grid.shape = before["enabled"], before["stride"], before["shape"]
             camera.zoom = before["zoom"]
             yield
+
+    def _zoom_for_half(self) -> float:
+        """Give the zoom at which an image fits into half of the canvas' width."""
+        other = self._pair()[1]
+        if other is None:
+            return float(compat.camera(self._viewer).zoom)
+        axis = self._wipe_axis()
+        width_mm = float(other.scale[axis - 3] * other.data.shape[axis - 3])
+        return 0.95 * compat.canvas_size(self._viewer)[1] / 2 / max(width_mm, 1e-6)
 
     # --- the layer that is made of both ------------------------------------------------------------------------------
 
@@ -250,16 +270,22 @@ class Comparison(QObject):
         colors = DIFFERENCE_COLORS if mode == Mode.DIFFERENCE else "gray"
         if self._layer is not None and self._layer in self._viewer.layers:
             self._layer.data = composite
+            self._layer.contrast_limits = _limits(mode)
             yield
             if self._layer is not None and self._layer.colormap.name != colors:
                 self._layer.colormap = colors
+                yield
             return
-        made = _layer_of(composite, self._pair()[1], colors)
-        top = max(list(self._viewer.layers).index(layer) for layer in self._images.values() if layer in self._viewer.layers)
+        made = _layer_of(composite, self._pair()[1], colors, _limits(mode))
+        yield
         active = self._viewer.layers.selection.active
+        # Inserting does this too, at once: the controls of the selected layer go away.
+        self._viewer.layers.selection.clear()
+        yield
+        places = [n for n, layer in enumerate(self._viewer.layers) if layer in self._images.values()]
         garbage.set_aside()
         self._layer = made
-        self._viewer.layers.insert(top + 1, made)
+        self._viewer.layers.insert(max(places, default=-1) + 1, made)
         yield
         if active is not None and active in self._viewer.layers:
             self._viewer.layers.selection.active = active
@@ -324,12 +350,17 @@ class Comparison(QObject):
         self._renew()
 
 
-def _layer_of(composite: Composite, like: Any, colors: str) -> Image:
+def _layer_of(composite: Composite, like: Any, colors: str, limits: tuple[float, float]) -> Image:
     place = {"scale": like.scale, "translate": like.translate, "units": like.units, "axis_labels": like.axis_labels}
     entry = (composite, {"name": COMPARISON, "metadata": dict(like.metadata)}, "image")
     metadata = parts.marked_as_result(entry)[1]["metadata"]
-    look = {"contrast_limits": (0.0, 1.0), "colormap": colors, "blending": "translucent_no_depth", "visible": False}
+    look = {"contrast_limits": limits, "colormap": colors, "blending": "translucent_no_depth", "visible": False}
     return Image(composite, name=COMPARISON, metadata=metadata, rgb=False, multiscale=False, **place, **look)
+
+
+def _limits(mode: Mode) -> tuple[float, float]:
+    # Tissues seldom differ by the whole contrast; half of it is as bright as can be.
+    return (0.0, 0.5) if mode == Mode.DIFFERENCE else (0.0, 1.0)
 
 
 def _same(value: Any, wanted: Any) -> bool:

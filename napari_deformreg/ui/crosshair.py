@@ -34,7 +34,7 @@ class Crosshair:
         """Show the lines through a place, within an extent (mm along z, y, x), for images of this spacing."""
         lines = lines_through(place, extent, spacing)
         if self._layer is not None and self._layer in self._viewer.layers:
-            self._layer.data = lines
+            _replace(self._layer, lines)
             return
         layers = self._viewer.layers
         active = layers.selection.active
@@ -55,6 +55,15 @@ class Crosshair:
     def holds(self, layer: Any) -> bool:
         """Tell whether a layer is the crosshair that is shown now."""
         return self._layer is not None and bool(layer == self._layer)
+
+
+def _replace(layer: Any, lines: Float[np.ndarray, "6 2 3"]) -> None:
+    """Show other lines; their extent is the same, and each event would make napari look at all layers again."""
+    with layer.events.blocker_all():
+        shown, layer.visible = layer.visible, False
+        layer.data = lines
+        layer.visible = shown
+    layer.refresh(thumbnail=False, extent=False)
 
 
 def lines_through(place: Place, extent: tuple[np.ndarray, np.ndarray], spacing: np.ndarray) -> Float[np.ndarray, "6 2 3"]:

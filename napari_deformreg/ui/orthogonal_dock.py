@@ -48,6 +48,7 @@ class OrthogonalDock(QWidget):
         self.destroyed.connect(self._garbage.release)
         self._drawn: dict[tuple[int, str], tuple[Any, tuple[SlicePicture, QImage]]] = {}
         self._camera_zoom = float(compat.camera(viewer).zoom)
+        self._factor = 1.0
         self.crosshair = Crosshair(viewer)
         self.views = [SliceView(plane) for plane in PLANES[1:]]
         self.show_crosshair = QCheckBox("crosshair on the canvas")
@@ -158,7 +159,7 @@ class OrthogonalDock(QWidget):
             view.pointed.connect(self.go_to)
             view.hovered.connect(self._read)
             view.stepped.connect(self._step)
-            view.zoomed.connect(self._zoom)
+            view.zoomed.connect(self._zoom_by_hand)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -211,9 +212,15 @@ class OrthogonalDock(QWidget):
         dims.set_current_step(axis, int(dims.current_step[axis]) + steps)
 
     def _zoom(self, factor: float) -> None:
+        # Not cut off here: a canvas that zooms out and in again brings the views back to where they were.
+        self._factor *= factor
         for view in self.views:
-            view.zoom = float(np.clip(view.zoom * factor, 1.0, LARGEST_ZOOM))
+            view.zoom = float(np.clip(self._factor, 1.0, LARGEST_ZOOM))
             view.update()
+
+    def _zoom_by_hand(self, factor: float) -> None:
+        self._factor = self.views[0].zoom
+        self._zoom(factor)
 
     def _on_zoom(self, event: Any = None) -> None:
         """Zoom as the canvas does."""

@@ -22,6 +22,9 @@ LANDMARK_FILTER = "Landmarks (*.csv *.tsv *.fcsv)"
 LABEL_WORDS = ("label", "seg", "mask", "atlas", "aparc", "aseg", "parcellation")
 """A file whose name holds one of these words, and whole numbers, is opened as labels."""
 
+LABEL_OPACITY = 0.4
+"""Of labels and masks: the image below stays readable, and both label maps of a pair are seen."""
+
 ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 
 
@@ -81,7 +84,7 @@ def read_layer(path: Path, kind: str) -> LayerTuple:
     if kind == "points":
         entry = layers.points_layer(read_landmarks(path), name=path.stem)
     elif kind == "labels":
-        entry = layers.labels_layer(read_labels(path))
+        entry = layers.labels_layer(read_labels(path), opacity=LABEL_OPACITY)
     else:
         entry = layers.image_layer(read_image(path))
     return with_file(entry, path)

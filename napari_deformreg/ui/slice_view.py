@@ -14,6 +14,9 @@ from .slices import SIDES, Mark, Place, Plane, SlicePicture
 
 CROSSHAIR_COLOR = "#ffee58"
 LARGEST_ZOOM = 20.0
+SMALLEST = (160, 220)
+"""Width and height below which nothing can be judged."""
+
 _GAP_PX = 12
 """Of the crosshair around its place, which must stay visible."""
 
@@ -40,7 +43,7 @@ class SliceView(QWidget):
         self._pictures: list[tuple[SlicePicture, QImage]] = []
         self._marks: list[Mark] = []
         self.setMouseTracking(True)
-        self.setMinimumSize(120, 120)
+        self.setMinimumSize(*SMALLEST)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     def show_slices(

@@ -67,10 +67,13 @@ def test_the_views_follow_the_canvas(views, qtbot):
     assert set(viewer.layers[CROSSHAIR].data[2:, 0, 0] * viewer.layers[CROSSHAIR].scale[0]) == {viewer.dims.point[0]}
     viewer.dims.order = (2, 0, 1)
     qtbot.waitUntil(lambda: [view.plane.name for view in dock.views] == ["axial", "coronal"], timeout=20_000)
+    dock.views[0].zoomed.emit(1.0)  # whatever the canvas did while the window took shape
     viewer.scene.camera.zoom *= 3
     assert dock.views[0].zoom == pytest.approx(3)
     viewer.scene.camera.zoom /= 6
     assert dock.views[0].zoom == 1
+    viewer.scene.camera.zoom *= 4
+    assert dock.views[0].zoom == pytest.approx(2), "zooming out and in again brings the views back"
 
 
 def test_the_views_show_what_the_layers_look_like(views, qtbot):
