@@ -23,7 +23,7 @@ QUIVER, DEFORMED_GRID, MAGNITUDE = "displacement", "deformed grid", "displacemen
 FIXED_LABELS, MOVED_LABELS = "labels on fixed", "moved labels"
 FIXED_LANDMARKS, MOVED_LANDMARKS = "landmarks on fixed", "moved landmarks"
 
-CHANGED_BY_TRANSFORM = (MOVED, JACOBIAN, FOLDS, MOVED_LABELS, MOVED_LANDMARKS)
+CHANGED_BY_TRANSFORM = (MOVED, JACOBIAN, MAGNITUDE, FOLDS, MOVED_LABELS, MOVED_LANDMARKS)
 """Layers whose data are others once the transform is another; arrows and grid follow by themselves."""
 
 FIXED_COLOR, MOVED_COLOR = "#4fc3f7", "#ffb300"

@@ -207,6 +207,10 @@ class ResultPanel(QWidget):
         compat.scale_bar(self._viewer).visible = True
 
     def _exchange(self, picture: ResultPicture, fresh: dict[str, tuple[Any, dict[str, Any]]]) -> Iterator[None]:
+        # A comparison or a region may show something else in these layers meanwhile.
+        self.compare.release()
+        self._release_overlays()
+        yield
         for part in parts.CHANGED_BY_TRANSFORM:
             layer = self._found.get(part)
             if layer is None or part not in fresh:
@@ -217,7 +221,6 @@ class ResultPanel(QWidget):
             if "features" in arguments and part == parts.MOVED_LANDMARKS:
                 layer.features = arguments["features"]
                 yield
-        self._release_overlays()
         self._bind(dict(self._found), picture)
         yield
         self.summary.show_report(picture.report, picture.notices)

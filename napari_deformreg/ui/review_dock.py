@@ -240,13 +240,18 @@ class ReviewDock(QWidget):
         self.tabs.setTabVisible(self.tabs.indexOf(self.own), panel is self.own)
         outcome = shown.outcome
         self.desk.open(shown, None if outcome is None else build_review(outcome.report), outcome)
-        self.message.setText("The fresh result, not saved yet." if shown.folder is None else str(shown.folder))
+        self._name_case()
         if outcome is None and shown.folder is not None:
             self._measure(shown.folder, shown.paths, again=False)
 
+    def _name_case(self) -> None:
+        folder = None if self.desk.shown is None else self.desk.shown.folder
+        self.message.setText("The fresh result, not saved yet." if folder is None else f"<b>{folder.name}</b>")
+        self.message.setToolTip("" if folder is None else str(folder))
+
     def _measure(self, folder: Path, paths: InputPaths | None, again: bool) -> None:
         if not self.measurer.busy:
-            self.message.setText(f"Measuring {folder} …")
+            self.message.setText(f"Measuring {folder.name} …")
             self.measurer.start(lambda: in_process(reviewing, folder, paths, again))
 
     def _on_measured(self, found: Any) -> None:
@@ -255,8 +260,7 @@ class ReviewDock(QWidget):
             self.desk.open(self.desk.shown, review, outcome)
         else:
             self.desk.outcome = outcome
-        if self.desk.shown is not None:
-            self.message.setText(str(self.desk.shown.folder))
+        self._name_case()
         waiting, self._waiting = self._waiting, []
         for then in waiting:
             then()

@@ -84,6 +84,10 @@ class AutosaveFile:
         """Where a result is kept that the user has not saved."""
         return self.folder / f"{self._name}-result"
 
+    def make_room(self) -> None:
+        """Throw away the result kept here before: a judged one is never replaced."""
+        shutil.rmtree(self.result_folder, ignore_errors=True)
+
     def write(self, folder: Path, review: Review, session: Mapping[str, Any]) -> None:
         """Keep a review of a result folder.
 

@@ -78,8 +78,8 @@ class ReviewKeeper(QObject):
             self.dirty = True
 
     def save(self) -> None:
-        """Save the review in the result's folder, or ask for one."""
-        folder = self.folder
+        """Save the review in the result's folder; ask for one if it has none, or if the result was repaired: the first one stays."""
+        folder = None if self._desk.result_changed else self.folder
         if folder is None:
             name, _ = QFileDialog.getSaveFileName(self._verdict, "Save result and review", "reviewed-result")
             folder = Path(name) if name else None
@@ -110,6 +110,7 @@ class ReviewKeeper(QObject):
         if in_memory_only and outcome is not None and outcome is not self._kept_outcome:
             review, place, paths = self._verdict.as_it_is(), self._file.result_folder, shown.paths
             self._kept_outcome = outcome
+            self._file.make_room()
             self.keeper.start(lambda: in_process(saving_review, place, review, outcome, paths, True, None))
             return
         self._write(self._file.result_folder if in_memory_only or shown.folder is None else shown.folder)
