@@ -84,8 +84,8 @@ def test_registers_for_real(viewer, dock, qtbot, inputs):
     wait_until_shown(dock, qtbot)
     found = result_of(viewer)
     assert {
-        parts.MOVED, parts.MOVING_BEFORE, parts.JACOBIAN, parts.FOLDS, parts.QUIVER, parts.DEFORMED_GRID, parts.MOVED_LABELS,
-        parts.FIXED_LABELS, parts.FIXED_LANDMARKS, parts.MOVED_LANDMARKS,
+        parts.MOVED, parts.MOVING_BEFORE, parts.JACOBIAN, parts.FOLDS, parts.QUIVER, parts.DEFORMED_GRID, parts.MAGNITUDE,
+        parts.MOVED_LABELS, parts.FIXED_LABELS, parts.FIXED_LANDMARKS, parts.MOVED_LANDMARKS,
     } == set(found)  # fmt: skip
     for layer in found.values():
         assert layer.axis_labels == ("z", "y", "x")
