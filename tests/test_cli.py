@@ -232,7 +232,8 @@ def test_demo_registers_the_slice_and_knows_the_truth(tmp_path: Path, capsys: py
 
 
 def test_interrupt_leaves_nothing_behind(files: InputPaths, tmp_path: Path) -> None:
-    slow = QUICK.changed(refine={"steps": (2000, 2000, 2000), "tolerance": 0.0}).to_json()
+    # Steps so small that the loss falls through all of them: none of the levels ends early.
+    slow = QUICK.changed(refine={"steps": (2000, 2000, 2000), "tolerance": 0.0, "step_size_vox": 0.0005}).to_json()
     (tmp_path / "slow.json").write_text(slow, encoding="utf-8")
     out = tmp_path / "there" / "out"
     words = ["register", files.fixed, files.moving, "--out", out, "--settings", tmp_path / "slow.json"]
