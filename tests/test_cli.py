@@ -237,7 +237,9 @@ def test_interrupt_leaves_nothing_behind(files: InputPaths, tmp_path: Path) -> N
     (tmp_path / "slow.json").write_text(slow, encoding="utf-8")
     out = tmp_path / "there" / "out"
     words = ["register", files.fixed, files.moving, "--out", out, "--settings", tmp_path / "slow.json"]
-    code = f"import sys\nfrom napari_deformreg.cli import main\nsys.exit(main({[str(word) for word in words]!r}))"
+    # Programs started in the background of a script inherit that Ctrl-C is ignored; this one is to hear it wherever the tests run.
+    heard = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = f"{heard}from napari_deformreg.cli import main\nsys.exit(main({[str(word) for word in words]!r}))"
     running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
     try:
         assert running.stderr is not None
