@@ -71,7 +71,6 @@ class LevelOptimizer:
         self.best_velocity = velocity
         self.best_loss = math.inf
         self.losses: list[float] = []
-        self._evaluated = 0
         self._shape = pair.fixed.grid.shape
         grid = pair.fixed.grid.resized((velocity.shape[2], velocity.shape[3], velocity.shape[4]))
         self._grid = grid
