@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .settings import Settings
-from .space import AffineTransform, DisplacementField, Grid, InversePoints, Landmarks, TransformChain, invert_points
+from .space import AffineTransform, Box, DisplacementField, Grid, InversePoints, Landmarks, TransformChain, invert_points
 
 StageName = Literal[
     "read", "prepare", "affine", "search", "predict", "refine", "folds", "inverse", "evaluate", "write", "train", "validate"
@@ -181,3 +181,149 @@ class RegistrationResult:
     def moving_landmarks_in_fixed(self, landmarks: Landmarks) -> Landmarks:
         """Carry moving landmarks to fixed space."""
         return Landmarks(self.moving_points_in_fixed(landmarks.points).points, landmarks.names)
+
+
+PairRole = Literal["drove", "outside", "excluded"]
+"""What a landmark pair did in a correction: it took part; it lies beyond the corrected place; its weight is 0."""
+
+CorrectionKind = Literal["pairs", "preview", "harder", "softer", "rigid", "back"]
+"""What a correction is: solved from pairs and image; the pairs' spline alone; a region solved again; what was there at first."""
+
+
+@dataclass(frozen=True)
+class PairFit:
+    """How well one landmark pair is met.
+
+    Attributes
+    ----------
+    name : str
+        Of the pair.
+    before_mm, after_mm : float
+        Distance of the carried fixed point to the moving point, before and after the correction.
+    part : float
+        What the pair makes of the points' part in the fit after it: its weighted squared distance over the sum of all, 0 to 1.
+    role : str
+        What it did.
+    """
+
+    name: str
+    before_mm: float
+    after_mm: float
+    part: float
+    role: PairRole
+
+
+@dataclass(frozen=True, eq=False)
+class FieldPatch:
+    """What a correction changes of one displacement field.
+
+    Attributes
+    ----------
+    box : Box
+        Voxels of the field's grid; outside of it nothing changes.
+    before_mm, after_mm : (i, j, k, 3) float32 array
+        World vectors (RAS+ mm) in the box.
+    """
+
+    box: Box
+    before_mm: Float[np.ndarray, "i j k 3"]
+    after_mm: Float[np.ndarray, "i j k 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """A local change of a registration, which knows what was there before: undo and redo are a stack of these.
+
+    Attributes
+    ----------
+    kind : str
+        What it is.
+    forward, backward : FieldPatch
+        Of the displacement and of its inverse, both on the fixed grid; the preview leaves the inverse as it is.
+    moved, moved_before : (i, j, k) float32 array
+        The moving image pulled into the box of `forward`, after and before.
+    jacobian : (i, j, k) float32 array
+        Local volume change after it in that box, the affine included.
+    pairs : tuple of PairFit
+        Every pair that was given, in its order.
+    similarity_before, similarity_after : float
+        The run's data term over the corrected place, lower is better.
+    folds_before, folds_after : int
+        Voxels that fail the digital test where the change is felt.
+    largest_change_mm : float
+        Longest change of a displacement.
+    beyond_radius_mm : float
+        Longest change of a displacement farther than the radius (or the margin) from what was touched.
+    seconds : float
+        Spent.
+    notices : tuple of str
+        What the user should know: the radius is too small, a pair needs a fold, ...
+    """
+
+    kind: CorrectionKind
+    forward: FieldPatch
+    backward: FieldPatch
+    moved: Float[np.ndarray, "i j k"]
+    moved_before: Float[np.ndarray, "i j k"]
+    jacobian: Float[np.ndarray, "i j k"]
+    pairs: tuple[PairFit, ...]
+    similarity_before: float
+    similarity_after: float
+    folds_before: int
+    folds_after: int
+    largest_change_mm: float
+    beyond_radius_mm: float
+    seconds: float
+    notices: tuple[str, ...] = ()
+
+    @property
+    def box(self) -> Box:
+        """Voxels of the fixed grid whose displacement and moved image change."""
+        return self.forward.box
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestion:
+    """A proposed partner of a fixed landmark.
+
+    Attributes
+    ----------
+    point : (3,) float array
+        In the moving image, RAS+ mm.
+    confidence : float
+        0 to 1: how sure it is that the true partner lies within two voxels.
+    moved_mm : float
+        How far it lies from where the present registration carries the fixed landmark.
+    """
+
+    point: Float[np.ndarray, "3"]
+    confidence: float
+    moved_mm: float
+
+
+@dataclass(frozen=True)
+class PairDoubt:
+    """How one landmark pair agrees with the others and with the registration.
+
+    Attributes
+    ----------
+    name : str
+        Of the pair.
+    by_others_mm : float or None
+        How far it lies from where the pairs around it and the automatic registration together expect it; None with too few neighbors.
+    by_registration_mm : float
+        How far it lies from where the automatic registration alone carries it.
+    needs_fold : bool
+        Whether no fold-free map can meet it and its neighbors at once.
+    is_outlier : bool
+        Whether it should be looked at.
+    reason : str
+        Why, for people; empty if it is none.
+    """
+
+    name: str
+    by_others_mm: float | None
+    by_registration_mm: float
+    needs_fold: bool
+    is_outlier: bool
+    reason: str = ""

@@ -101,6 +101,21 @@ class FoldSettings(_Frozen):
     """Whether to repair folds that are left in the exported field."""
 
 
+class CorrectionSettings(_Frozen):
+    """How a landmark pair or a region corrects a finished registration."""
+
+    radius_mm: Annotated[float, Field(gt=0, le=300)] = 25.0
+    """Nothing farther than this from the touched landmarks moves."""
+    points_weight: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """From trusting the image (0) to hitting the points (1)."""
+    use_image: bool = True
+    """Whether the images take part; else the pairs alone are followed, by a smooth spline within the radius."""
+    steps: Annotated[int, Field(ge=0, le=500)] = 24
+    """Optimizer steps, over all levels."""
+    margin_mm: Annotated[float, Field(gt=0, le=100)] = 12.0
+    """Around a region that is solved again, what is blended with the rest of the field."""
+
+
 class Settings(_Frozen):
     """A whole run."""
 

@@ -60,13 +60,19 @@ class LevelOptimizer:
         The whole run's.
     terms : list of (weight, Term)
         Landmark and label terms on the displacement.
+    window : (1, 1, i, j, k) tensor, optional
+        What the velocity is multiplied with, on its lattice: where it is 0 nothing moves, whatever the steps do.
     """
 
-    def __init__(self, pair: LevelPair, velocity: Float[Tensor, "1 3 i j k"], settings: Settings, terms: list[tuple[float, Term]]) -> None:
+    def __init__(
+        self, pair: LevelPair, velocity: Float[Tensor, "1 3 i j k"], settings: Settings, terms: list[tuple[float, Term]],
+        window: Float[Tensor, "1 1 i j k"] | None = None,
+    ) -> None:
         self.pair = pair
         self.settings = settings.refine
         self.margin = settings.folds.margin
         self.terms = terms
+        self.window = window
         self.velocity = velocity
         self.best_velocity = velocity
         self.best_loss = math.inf
@@ -91,6 +97,7 @@ class LevelOptimizer:
 
     def evaluate(self, velocity: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
         """Return the loss at a velocity and its (first-order) derivative by it."""
+        velocity = self.windowed(velocity)
         squarings = squarings_for(velocity, SQUARING_STEP_VOX)
         loss, gradient = self._one_way(self._forward, integrate(velocity, squarings=squarings), self.terms)
         if self._backward is not None:
@@ -100,7 +107,11 @@ class LevelOptimizer:
             value, slope = REGULARIZERS[self.settings.regularizer](velocity, self._grid)
             loss += self.settings.regularizer_weight * value
             gradient.add_(slope, alpha=self.settings.regularizer_weight)
-        return loss, gradient
+        return loss, self.windowed(gradient)
+
+    def windowed(self, vectors: Float[Tensor, "1 3 i j k"]) -> Tensor:
+        """Return what the window leaves of a velocity, or of a derivative by one."""
+        return vectors if self.window is None else vectors * self.window
 
     def _one_way(self, data: DataTerm, displacement: Tensor, terms: list[tuple[float, Term]]) -> tuple[float, Tensor]:
         """Return the loss of one direction and its derivative by the displacement on the velocity's lattice."""
@@ -125,8 +136,9 @@ class LevelOptimizer:
                 self.velocity - scale * direction / self._unit, self._sigmas(self.settings.velocity_smoothing_vox)
             )
         if barrier:
-            count = squarings_for(self.velocity, SQUARING_STEP_VOX)
-            push, _ = push_off_folds(integrate(self.velocity, squarings=count), self.margin)
+            moving = self.windowed(self.velocity)
+            count = squarings_for(moving, SQUARING_STEP_VOX)
+            push, _ = push_off_folds(integrate(moving, squarings=count), self.margin)
             self.velocity = self.velocity + push
         return loss
 

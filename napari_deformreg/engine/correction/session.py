@@ -1,0 +1,347 @@
+"""A correction session: a finished registration that gives way where the user says so, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import InputError
+from ...result import Correction, CorrectionKind, FieldPatch, PairFit, PairRole, RegistrationResult
+from ...settings import CorrectionSettings
+from ...space import Box, DisplacementField, Grid, LabelMap, LandmarkPairs, Volume
+from ...space.box import distance_mm
+from ..kernels import cpu
+from ..local_repair import inverse_near
+from ..tensors import guarded
+from .fields import PresentFields, fold_mask, reach_voxels
+from .images import CachedImages
+from .settle import Settled, patches, settle, shown, similarity_of
+from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
+
+CONTEXT_VOX = 3
+"""Voxels of the images around what may move, so that windows of local correlation at its rim see both sides."""
+
+FARTHEST_PART = 0.7
+"""A landmark is asked to move at most this part of the radius at once: what lies between it and the radius is squeezed."""
+
+LEAST_RADIUS_VOX = 3.0
+"""Below, the velocity's lattice has no voxel to move."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One correction that is being made: where, through which landmarks, from what.
+
+    Attributes
+    ----------
+    kind : str
+        What it will be.
+    place : Place
+        What is solved again.
+    present : (3, i, j, k) array
+        The displacement in the box, voxels.
+    pairs : LandmarkPairs
+        All that were given.
+    weights : (n,) float array
+        Of these; 0 for those that are left out.
+    centers : (n, 3) float array
+        What was touched, RAS+ mm; empty for a region.
+    radius_mm : float
+        Beyond which nothing moves.
+    notices : list of str
+        What has come up so far.
+    """
+
+    kind: CorrectionKind
+    place: Place
+    present: Float[np.ndarray, "3 i j k"]
+    pairs: LandmarkPairs
+    weights: Float[np.ndarray, "n"]
+    centers: Float[np.ndarray, "m 3"]
+    radius_mm: float
+    notices: list[str]
+    started: float
+
+
+class CorrectionSession:
+    """Holds what lives through the corrections of one result: prepared images, and the fields as they are now.
+
+    Corrections are made against the present fields and change nothing until they are applied; apply and take them back in the order of a
+    stack.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        The images of the registration.
+    result : RegistrationResult
+        What is corrected.
+    fixed_mask, moving_mask : LabelMap, optional
+        As the registration was given.
+
+    Raises
+    ------
+    InputError
+        If the displacement does not lie on the fixed image's grid.
+    """
+
+    def __init__(
+        self, fixed: Volume, moving: Volume, result: RegistrationResult, *, fixed_mask: LabelMap | None = None,
+        moving_mask: LabelMap | None = None,
+    ) -> None:
+        grid = result.displacement.grid
+        if grid != fixed.grid:
+            raise InputError(
+                f"The displacement lies on a grid {grid.shape}, the fixed image on {fixed.grid.shape}; expected the same. "
+                "Open the images that were registered."
+            )
+        self.automatic = result
+        self.settings = result.settings
+        self.fixed_grid = fixed.grid
+        inverse = result.inverse_displacement
+        if inverse.grid != grid:
+            inverse = inverse_near(result.displacement, inverse)
+        self._inverse = inverse
+        self.fields = PresentFields(grid, _own(result.displacement), _own(inverse))
+        with guarded():
+            self.images = CachedImages.of(fixed, moving, result.affine, result.settings, (fixed_mask, moving_mask))
+        self._touched: tuple[Box, Box] | None = None
+
+    def correct(
+        self, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings | None = None, *,
+        weights: Mapping[str, float] | None = None, around_mm: Float[np.ndarray, "n 3"] | None = None,
+    ) -> Correction:
+        """Solve the surroundings of some landmarks again, images and points together.
+
+        Parameters
+        ----------
+        pairs : LandmarkPairs
+            All pairs; those within the radius take part, whether touched or not.
+        touched : sequence of str
+            Names of the pairs that were added or moved.
+        settings : CorrectionSettings, optional
+            Radius, weight of the points, whether the images take part.
+        weights : mapping of str to float, optional
+            How much a pair counts, 0 (left out) to 1; 1 where nothing is said.
+        around_mm : (n, 3) array, optional
+            More places that were touched (a pair that was deleted, or from where one was moved), RAS+ mm in the fixed image.
+
+        Raises
+        ------
+        InputError
+            If nothing is touched, a name is unknown, or all lies outside the fixed image.
+        """
+        chosen = settings or CorrectionSettings()
+        task = self._task("pairs", pairs, touched, chosen, weights, around_mm)
+        with guarded():
+            velocity, lattice = self._velocity(task, chosen)
+            return self._corrected(task, velocity, lattice)
+
+    def preview(
+        self, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings | None = None, *,
+        weights: Mapping[str, float] | None = None, around_mm: Float[np.ndarray, "n 3"] | None = None,
+    ) -> Correction:
+        """Show what a spline through the landmarks alone would do: fast enough for dragging, not checked for folds, not to be applied.
+
+        See `correct` for the parameters. The inverse, the volume change and the similarity are left as they were.
+        """
+        chosen = settings or CorrectionSettings()
+        task = self._task("preview", pairs, touched, chosen, weights, around_mm)
+        place, present = task.place, task.present
+        with guarded():
+            lattice = Lattice.over(place, velocity_grid(image_grids(place.box, self.fixed_grid)[-1]))
+            after = cpu.compose(present, lattice.full_flow(spline_velocity(lattice, passes=2)))
+        forward = self.fields.forward_patch(place.box, after, np.asarray((after != present).any(axis=0)))
+        moved = self.images.moved_in(place.box, after)
+        return Correction(
+            kind="preview", forward=forward, backward=self._no_inverse(place.box), moved=moved, moved_before=moved,
+            jacobian=np.full(place.box.shape, np.nan, np.float32), pairs=self._fits(task, after), similarity_before=np.nan,
+            similarity_after=np.nan, folds_before=0, folds_after=0, largest_change_mm=_longest(forward, None),
+            beyond_radius_mm=0.0, seconds=time.perf_counter() - task.started, notices=tuple(task.notices),
+        )
+
+    def apply(self, correction: Correction) -> None:
+        """Take a correction over; it must have been made from the fields as they are."""
+        self.fields.write(correction.forward, correction.backward)
+        boxes = correction.forward.box, correction.backward.box
+        self._touched = boxes if self._touched is None else (self._touched[0].joined(boxes[0]), self._touched[1].joined(boxes[1]))
+
+    def undo(self, correction: Correction) -> None:
+        """Take the correction back that was applied last."""
+        self.fields.write(correction.forward, correction.backward, back=True)
+
+    def back_to_automatic(self) -> Correction | None:
+        """Return the correction that brings the automatic result back everywhere; None if nothing was ever changed."""
+        if self._touched is None:
+            return None
+        started, (box, back) = time.perf_counter(), self._touched
+        now = self.fields
+        forward = FieldPatch(box, now.displacement_mm[box.slices].copy(), self.automatic.displacement.displacement_mm[box.slices].copy())
+        backward = FieldPatch(back, now.inverse_mm[back.slices].copy(), self._inverse.displacement_mm[back.slices].copy())
+        present, whole = now.forward_in(box), PresentFields(now.grid, self.automatic.displacement.displacement_mm, now.inverse_mm)
+        after = whole.forward_in(box)
+        place = Place.region(box, self.fixed_grid, np.ones(box.shape, np.float32), 1.0, Pulls.none())
+        inner = (forward.before_mm != forward.after_mm).any(axis=-1)
+        look = shown(self.images, box, present, after)
+        before_value, after_value = self._similarities(place, present, after)
+        return Correction(
+            "back", forward, backward, look.moved, look.moved_before, look.jacobian, (), before_value, after_value,
+            _folds(present, inner), _folds(after, inner), _longest(forward, None), 0.0, time.perf_counter() - started,
+        )
+
+    def result(self) -> RegistrationResult:
+        """Return the registration as it is now; it keeps its own copy."""
+        grid = self.fixed_grid
+        forward, backward = (DisplacementField(grid, part.copy()) for part in (self.fields.displacement_mm, self.fields.inverse_mm))
+        return replace(self.automatic, displacement=forward, inverse_displacement=backward, velocity_vox=None, velocity_grid=None)
+
+    def carried(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Carry fixed points to moving space as the fields are now (RAS+ mm)."""
+        return self.automatic.affine.map(self.fields.map(np.asarray(points, dtype=np.float64).reshape(-1, 3)))
+
+    def carried_back(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Carry moving points to fixed space, solved point by point."""
+        return self.fields.solve(self.automatic.affine.inverse().map(np.asarray(points, dtype=np.float64).reshape(-1, 3)))
+
+    def _task(
+        self, kind: CorrectionKind, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings,
+        weights: Mapping[str, float] | None, around_mm: Float[np.ndarray, "n 3"] | None,
+    ) -> Task:
+        """Find the box, the window and the landmarks' targets."""
+        started = time.perf_counter()
+        centers = _centers(pairs, touched, around_mm)
+        radius = max(settings.radius_mm, LEAST_RADIUS_VOX * _coarsest(self.fixed_grid))
+        notices = [] if radius == settings.radius_mm else [f"The radius was taken as {radius:.1f} mm, three voxels; less moves nothing."]
+        box = Box.around(self.fixed_grid.world_to_voxel(centers), reach_voxels(self.fixed_grid, radius, CONTEXT_VOX), self.fixed_grid.shape)
+        if box is None or distance_mm(box.grid(self.fixed_grid), centers).min() > radius:
+            raise InputError("What was touched lies outside the fixed image; expected landmarks in it (RAS mm).")
+        given = np.array([1.0 if weights is None else float(weights.get(name, 1.0)) for name in pairs.names])
+        pulls = self._pulls(pairs, given, centers, radius, notices)
+        place = Place.ball(box, self.fixed_grid, centers, radius, pulls)
+        return Task(kind, place, self.fields.forward_in(box), pairs, given, centers, radius, notices, started)
+
+    def _pulls(
+        self, pairs: LandmarkPairs, weights: Float[np.ndarray, "n"], centers: Float[np.ndarray, "m 3"], radius_mm: float, notices: list[str]
+    ) -> Pulls:
+        """Return where the pairs near what was touched should be carried to before the present map."""
+        if not len(pairs):
+            return Pulls.none()
+        apart = np.linalg.norm(pairs.fixed_points[:, None] - centers[None], axis=-1).min(axis=1)
+        near = np.flatnonzero((apart < radius_mm) & (weights > 0))
+        points = pairs.fixed_points[near]
+        targets = self.carried_back(pairs.moving_points[near])
+        ways = targets - points
+        length = np.linalg.norm(ways, axis=1)
+        far = length > FARTHEST_PART * radius_mm
+        if far.any():
+            names = ", ".join(pairs.names[n] for n in near[far])
+            notices.append(
+                f"{names}: {length.max():.0f} mm is too far for a radius of {radius_mm:.0f} mm; it was moved part of the way. "
+                f"Take a radius of {length.max() / FARTHEST_PART:.0f} mm or more."
+            )
+            ways[far] *= (FARTHEST_PART * radius_mm / length[far])[:, None]
+        return Pulls(points, points + ways, weights[near])
+
+    def _velocity(self, task: Task, settings: CorrectionSettings) -> tuple[Tensor, Lattice]:
+        """Solve: by images and points, or by splines alone."""
+        place, box = task.place, task.place.box
+        grids = image_grids(box, self.fixed_grid)
+        if not settings.use_image:
+            lattice = Lattice.over(place, velocity_grid(grids[-1]))
+            return hit_velocity(lattice, spline_velocity(lattice)), lattice
+        carried = self.images.carried_in(box, task.present)
+        velocity, lattice = refined_velocity(
+            self.images.fixed_in(box), carried, place, grids, self.settings, settings.points_weight, settings.steps
+        )
+        return (hit_velocity(lattice, velocity) if settings.points_weight == 1 else velocity), lattice
+
+    def _corrected(self, task: Task, velocity: Tensor, lattice: Lattice, base: Float[np.ndarray, "3 i j k"] | None = None) -> Correction:
+        """Turn a velocity into a correction."""
+        settled = settle(
+            task.present, task.present if base is None else base, lambda part, sign: lattice.full_flow(part * velocity, sign), task.place,
+            self.settings.folds.margin,
+        )
+        return self._finished(task, settled)
+
+    def _finished(self, task: Task, settled: Settled) -> Correction:
+        place, present, after = task.place, task.present, settled.after_vox
+        forward, backward = patches(self.fields, place, settled)
+        look = shown(self.images, place.box, present, after)
+        before_value, after_value = self._similarities(place, present, after)
+        beyond = distance_mm(place.grid, task.centers) > task.radius_mm if len(task.centers) else place.window == 0
+        return Correction(
+            kind=task.kind, forward=forward, backward=backward, moved=look.moved, moved_before=look.moved_before, jacobian=look.jacobian,
+            pairs=self._fits(task, after), similarity_before=before_value, similarity_after=after_value,
+            folds_before=settled.folds_before, folds_after=settled.folds_after, largest_change_mm=_longest(forward, None),
+            beyond_radius_mm=_longest(forward, beyond), seconds=time.perf_counter() - task.started,
+            notices=(*task.notices, *settled.notices),
+        )
+
+    def _similarities(
+        self, place: Place, present: Float[np.ndarray, "3 i j k"], after: Float[np.ndarray, "3 i j k"]
+    ) -> tuple[float, float]:
+        fixed = self.images.fixed_in(place.box)
+        first, second = (
+            similarity_of(fixed, self.images.carried_in(place.box, field), place, self.settings) for field in (present, after)
+        )
+        return first, second
+
+    def _fits(self, task: Task, after: Float[np.ndarray, "3 i j k"]) -> tuple[PairFit, ...]:
+        """Measure every pair before and after."""
+        pairs, place = task.pairs, task.place
+        if not len(pairs):
+            return ()
+        before = np.linalg.norm(self.carried(pairs.fixed_points) - pairs.moving_points, axis=1)
+        now = before.copy()
+        took_part = {tuple(point) for point in place.pulls.points}
+        drove = np.array([tuple(point) in took_part for point in pairs.fixed_points])
+        near = np.flatnonzero(place.holds(pairs.fixed_points))
+        if len(near):
+            landed = place.grid.voxel_to_world(place.landed(after, pairs.fixed_points[near]))
+            now[near] = np.linalg.norm(self.automatic.affine.map(landed) - pairs.moving_points[near], axis=1)
+        shares = np.where(drove, task.weights * now**2, 0.0)
+        shares = shares / max(float(shares.sum()), 1e-12)
+        roles: list[PairRole] = ["excluded" if w == 0 else "drove" if d else "outside" for w, d in zip(task.weights, drove, strict=True)]
+        return tuple(
+            PairFit(name, float(before[n]), float(now[n]), float(shares[n]), roles[n]) for n, name in enumerate(pairs.names)
+        )
+
+    def _no_inverse(self, box: Box) -> FieldPatch:
+        one = Box(box.start, (box.start[0] + 1, box.start[1] + 1, box.start[2] + 1))
+        here = self.fields.inverse_mm[one.slices].copy()
+        return FieldPatch(one, here, here)
+
+
+def _own(field: DisplacementField) -> Float[np.ndarray, "i j k 3"]:
+    return np.array(field.displacement_mm, dtype=np.float32)
+
+
+def _coarsest(grid: Grid) -> float:
+    return float(grid.spacing[np.array(grid.shape) > 1].min())
+
+
+def _centers(pairs: LandmarkPairs, touched: Sequence[str], around_mm: Float[np.ndarray, "n 3"] | None) -> Float[np.ndarray, "n 3"]:
+    unknown = [name for name in touched if name not in pairs.names]
+    if unknown:
+        raise InputError(f"There is no landmark pair {', '.join(unknown[:5])}; known: {', '.join(pairs.names[:10]) or 'none'}.")
+    points = [pairs.fixed_points[pairs.names.index(name)] for name in touched]
+    more = [] if around_mm is None else list(np.asarray(around_mm, dtype=np.float64).reshape(-1, 3))
+    if not points and not more:
+        raise InputError("Nothing was touched; expected at least one landmark pair or place to solve around.")
+    return np.array([*points, *more], dtype=np.float64)
+
+
+def _longest(patch: FieldPatch, where: np.ndarray | None) -> float:
+    """Return the longest change in mm, everywhere or where a mask says."""
+    change = patch.after_mm - patch.before_mm
+    square = np.einsum("ijkc,ijkc->ijk", change, change)
+    chosen = square if where is None else square[where]
+    return float(np.sqrt(chosen.max())) if chosen.size else 0.0
+
+
+def _folds(displacement_vox: Float[np.ndarray, "3 i j k"], where: np.ndarray) -> int:
+    return int(np.count_nonzero(fold_mask(displacement_vox) & where))

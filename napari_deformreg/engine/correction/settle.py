@@ -1,0 +1,143 @@
+"""From a flow to a correction: no new fold, nothing moved beyond the window, both fields and the moved image in their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from ...result import FieldPatch
+from ...settings import Settings
+from ...space import Box
+from ...space.jacobian import central_determinant
+from ..folding import SURE_DETERMINANT, repair_at
+from ..optimize import weight_of
+from ..similarities import SIMILARITIES
+from ..tensors import Placed
+from .fields import PresentFields, composed, fold_mask, inverse_after
+from .images import CachedImages
+from .solve import Place
+
+SHRINK = 0.7
+"""What folds is tried again with this part of its velocity."""
+
+SHRINK_TIMES = 9
+"""At most; it is a twenty-fifth of what it was then."""
+
+ALLOWED_BEYOND_VOX = 0.05
+"""The repair of a fold may move this much beyond the window."""
+
+MADE_SMALLER = "The whole of it would have folded: only {part:.0f} % of the motion could be made."
+NOTHING_POSSIBLE = "Nothing could be changed here without folding; try a larger radius."
+
+Flow = Callable[[float, float], Float[np.ndarray, "3 i j k"]]
+"""(part of the velocity, sign) -> displacement of its flow on the box's voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """A change of the displacement that folds nowhere anew.
+
+    Attributes
+    ----------
+    after_vox : (3, i, j, k) array
+        The displacement in the box.
+    back_flow : (3, i, j, k) array
+        Of the inverse of the flow.
+    changed : (i, j, k) bool array
+        Where it changed at all.
+    folds_before, folds_after : int
+        Voxels that fold, where the change is felt.
+    part : float
+        Of the velocity that was asked for.
+    """
+
+    after_vox: Float[np.ndarray, "3 i j k"]
+    back_flow: Float[np.ndarray, "3 i j k"]
+    changed: Bool[np.ndarray, "i j k"]
+    folds_before: int
+    folds_after: int
+    part: float
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is to be said about it."""
+        if self.part == 1:
+            return ()
+        return (MADE_SMALLER.format(part=100 * self.part),) if self.part > 0 else (NOTHING_POSSIBLE,)
+
+
+def settle(present: Float[np.ndarray, "3 i j k"], base: Float[np.ndarray, "3 i j k"], flow: Flow, place: Place, margin: float) -> Settled:
+    """Compose a flow with a base displacement; where that folds anew it is repaired, and where the repair is not enough made smaller.
+
+    Parameters
+    ----------
+    present : (3, i, j, k) array
+        The displacement as it is, in voxels.
+    base : (3, i, j, k) array
+        What the flow goes before: mostly the same array.
+    flow : callable
+        See `Flow`.
+    margin : float
+        What a repair raises determinants to.
+    """
+    low = fold_mask(present, SURE_DETERMINANT)
+    felt = ndimage.binary_dilation(place.window > 0)  # at the rim of a box that is not the image's, the test sees too little
+    folds_before = int(np.count_nonzero(fold_mask(present) & felt))
+    part = 1.0
+    for _ in range(SHRINK_TIMES):
+        after = _repaired(composed(base, flow(part, 1.0)), low, place, margin)
+        if after is not None:
+            changed = np.asarray((after != present).any(axis=0))
+            folds_after = int(np.count_nonzero(fold_mask(after) & felt))
+            return Settled(after, flow(part, -1.0), changed, folds_before, folds_after, part)
+        part *= SHRINK
+    return Settled(present, np.zeros_like(present), np.zeros(place.box.shape, bool), folds_before, folds_before, 0.0)
+
+
+def _repaired(
+    after: Float[np.ndarray, "3 i j k"], low_before: Bool[np.ndarray, "i j k"], place: Place, margin: float
+) -> Float[np.ndarray, "3 i j k"] | None:
+    """Return a displacement in which nothing is low that was not before; None if the repair does not manage that within the window."""
+    low = fold_mask(after, SURE_DETERMINANT)
+    if not (low & ~low_before).any():
+        return after
+    repaired, _ = repair_at(after, low & (place.window > 0), margin)
+    beyond = np.abs(repaired - after)[:, place.window == 0]
+    if (beyond.size and float(beyond.max()) > ALLOWED_BEYOND_VOX) or (fold_mask(repaired, SURE_DETERMINANT) & ~low_before).any():
+        return None
+    return repaired
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a change looks like in its box."""
+
+    moved: Float[np.ndarray, "i j k"]
+    moved_before: Float[np.ndarray, "i j k"]
+    jacobian: Float[np.ndarray, "i j k"]
+
+
+def shown(images: CachedImages, box: Box, present: Float[np.ndarray, "3 i j k"], after: Float[np.ndarray, "3 i j k"]) -> Shown:
+    """Pull the moving image through both displacements and measure the volume change after."""
+    volume = np.float32(abs(np.linalg.det(images.affine.matrix[:3, :3])))
+    jacobian = central_determinant(np.moveaxis(after, 0, -1)) * volume
+    return Shown(images.moved_in(box, after), images.moved_in(box, present), jacobian)
+
+
+def similarity_of(fixed: Placed, moved: Placed, place: Place, settings: Settings) -> float:
+    """Return the run's data term over what the window covers, lower is better."""
+    spec = SIMILARITIES[settings.refine.similarity]
+    weight = weight_of(fixed) * torch.from_numpy((place.window > 0).astype(np.float32))[None, None]
+    term = spec.prepare(spec.features(fixed.data), weight, settings.refine)
+    return term.value_and_gradient(spec.features(moved.data), weight_of(moved))[0]
+
+
+def patches(fields: PresentFields, place: Place, settled: Settled) -> tuple[FieldPatch, FieldPatch]:
+    """Return what changes of the displacement and of its inverse."""
+    forward = fields.forward_patch(place.box, settled.after_vox, settled.changed)
+    return forward, inverse_after(fields, place.box, settled.after_vox, settled.back_flow, settled.changed)
