@@ -15,6 +15,10 @@ from .layers import LayerTuple
 from .turns import Turns
 
 
+LATER = ("contour", "text", "visible")
+"""What a layer is told in turns of their own, in this order. (No layer takes its contour when it is made.)"""
+
+
 class LayerAdder(QObject):
     """Adds layers to a viewer, from the bottom to the top; `done` gives those that are still there."""
 
@@ -67,8 +71,9 @@ class LayerAdder(QObject):
     def _work(self, entries: list[LayerTuple]) -> Generator[None, None, None]:
         for data, arguments, kind in entries:
             # Drawing is the slow part; a hidden layer is added without it, and shown in a turn of its own.
-            later = {name: arguments[name] for name in ("text", "visible") if name in arguments}
-            layer = Layer.create(data, {**arguments, "visible": False, **({"text": None} if "text" in later else {})}, kind)
+            later = {name: arguments[name] for name in LATER if name in arguments}
+            now = {name: value for name, value in arguments.items() if name not in LATER}
+            layer = Layer.create(data, {**now, "visible": False}, kind)
             yield from self._make_room(layer)
             garbage.set_aside()
             self._paint(False)
@@ -77,7 +82,7 @@ class LayerAdder(QObject):
             yield
             self._paint(True)
             yield
-            for name, value in {"visible": True, **later}.items():
+            for name, value in {**later, "visible": later.get("visible", True)}.items():
                 if layer in self._viewer.layers and getattr(layer, name) is not value:
                     setattr(layer, name, value)
                     yield

@@ -23,6 +23,7 @@ from ..settings import Settings
 from ..workflow import InputPaths, Inputs, Outcome
 from . import garbage, layers
 from .adding import LayerAdder, load_units, warm_up
+from .input_look import dressed
 from .input_rows import InputRow, dropped_files
 from .layers import LayerTuple
 from .open_folder import opening_result
@@ -285,9 +286,9 @@ class RegisterDock(QTabWidget):
     def _load_next(self) -> None:
         if self._waiting and not self.loader.busy and not self.adder.busy:
             row, path = self._waiting[0]
-            kind = next(kind for role, (_, _, _, kind, _) in ROWS.items() if self.page.rows[role] is row)
+            role = next(role for role in ROWS if self.page.rows[role] is row)
             self.page.tell(f"Reading {path.name} …")
-            self.loader.start(lambda: _loading(path, kind))
+            self.loader.start(lambda: _loading(path, role))
 
     def _ask_settings(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "Settings (*.json);;All files (*)")
@@ -346,10 +347,11 @@ def _registration(
     return _Finished(outcome, picture, result_layers(picture))
 
 
-def _loading(path: Path, kind: str) -> Generator[Step, Any, tuple[str, LayerTuple]]:
+def _loading(path: Path, role: str) -> Generator[Step, Any, tuple[str, LayerTuple]]:
     yield Step("read", message=path.name)
     warm_up()
-    return "layer", read_layer(path, kind)
+    _, _, _, kind, _ = ROWS[role]
+    return "layer", dressed(read_layer(path, kind), role)
 
 
 def _opening(folder: Path, paths: InputPaths | None) -> Generator[Step, Any, tuple[str, Any]]:

@@ -3,6 +3,7 @@
 import gc
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from window_helpers import QUICK, SlowEngine
 from napari_deformreg.engine.models import build_model
 from napari_deformreg.engine.models.weights import save_model
 from napari_deformreg.errors import EngineError, InputError
-from napari_deformreg.io import write_image, write_landmarks
+from napari_deformreg.io import write_image, write_labels, write_landmarks
+from napari_deformreg.ui import layers
 from napari_deformreg.ui import result_layers as parts
 from napari_deformreg.ui.register_dock import RegisterDock
 
@@ -404,6 +406,27 @@ def test_files_are_dropped_on_rows_and_on_the_dock(viewer, inputs, qtbot, tmp_pa
     assert dock.page.rows["fixed"].value() == viewer.layers["a"]
     assert dock.page.rows["moving"].value() == viewer.layers["b"]
     assert dock.page.rows["fixed_landmarks"].value() == viewer.layers["marks"]
+    dock.shut_down()
+
+
+def test_masks_are_outlined_and_sides_have_their_colors(viewer, inputs, qtbot, tmp_path: Path):
+    """Two masks over one another hide neither the images nor each other."""
+    mask = replace(inputs.fixed_labels, data=(inputs.fixed_labels.data > 0).astype(np.int32), label_names={})
+    for name in ("fixed_mask", "moving_mask"):
+        write_labels(tmp_path / f"{name}.nii.gz", mask)
+    write_landmarks(tmp_path / "marks.csv", inputs.moving_landmarks)
+    dock = RegisterDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Register")
+    for name in ("fixed_mask", "moving_mask"):
+        dock.open_file(name, tmp_path / f"{name}.nii.gz")
+    dock.open_file("moving_landmarks", tmp_path / "marks.csv")
+    qtbot.waitUntil(lambda: not dock.reading, timeout=20000)
+    first, second = viewer.layers["fixed_mask"], viewer.layers["moving_mask"]
+    assert first.contour == second.contour == 1
+    assert not np.allclose(first.get_color(1), second.get_color(1))
+    np.testing.assert_allclose(second.get_color(1), viewer.layers["marks"].border_color[0], atol=1e-6)
+    assert first.get_color(0) is None or first.get_color(0)[3] == 0
+    np.testing.assert_array_equal(layers.snapshot(first).label_map().data, mask.data)
     dock.shut_down()
 
 
