@@ -14,7 +14,6 @@ from . import garbage
 from .layers import LayerTuple
 from .turns import Turns
 
-
 LATER = ("contour", "text", "visible")
 """What a layer is told in turns of their own, in this order. (No layer takes its contour when it is made.)"""
 
