@@ -12,6 +12,7 @@ from .register_dock import RegisterDock
 from .review_dock import ReviewDock
 
 WINDOW_SIZE = (1500, 950)
+"""Leaves the images the larger part beside layer list and docks."""
 
 
 def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
@@ -33,6 +34,7 @@ def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
 
     open_result_folder(folder)  # Says what is wrong with it before a window opens.
     viewer = napari.Viewer(title=f"{Path(folder).name}: registration result")
+    enlarge_window(viewer)
     build_result_viewer(viewer, folder, paths)
     napari.run()
 
@@ -46,6 +48,15 @@ def build_result_viewer(viewer: Any, folder: str | Path, paths: InputPaths | Non
     return dock
 
 
+def enlarge_window(viewer: Any) -> None:
+    """Make a window as large as `WINDOW_SIZE`, or as the screen where that is smaller; a larger one stays as it is."""
+    from qtpy.QtWidgets import QApplication
+
+    screen = QApplication.primaryScreen().availableGeometry()
+    _, _, width, height = viewer.window.geometry()
+    viewer.window.resize(max(width, min(WINDOW_SIZE[0], screen.width())), max(height, min(WINDOW_SIZE[1], screen.height())))
+
+
 def screenshot_result(folder: str | Path, png: str | Path, paths: InputPaths | None = None) -> None:
     """Render the window that `view_result` opens to a PNG file; needs a display, be it Xvfb."""
     import napari
@@ -53,7 +64,7 @@ def screenshot_result(folder: str | Path, png: str | Path, paths: InputPaths | N
 
     viewer = napari.Viewer(title=f"{Path(folder).name}: registration result", show=True)
     try:
-        viewer.window.resize(*WINDOW_SIZE)
+        enlarge_window(viewer)
         dock = build_result_viewer(viewer, folder, paths)
         shown: list[bool] = []
         dock.result.shown.connect(lambda: shown.append(True))

@@ -291,6 +291,17 @@ def test_the_window_on_a_folder(make_napari_viewer, folder, qtbot):
 
 
 @pytest.mark.window
+def test_a_small_window_is_enlarged_and_a_large_one_left(make_napari_viewer_proxy, qapp):
+    screen = qapp.primaryScreen().availableGeometry()
+    wanted = tuple(min(size, room) for size, room in zip(app.WINDOW_SIZE, (screen.width(), screen.height()), strict=True))
+    viewer = make_napari_viewer_proxy()
+    for given, expected in (((900, 600), wanted), ((wanted[0] + 30, wanted[1] + 20), (wanted[0] + 30, wanted[1] + 20))):
+        viewer.window.resize(*given)
+        app.enlarge_window(viewer)
+        assert tuple(viewer.window.geometry()[2:]) == expected
+
+
+@pytest.mark.window
 def test_opening_a_folder_in_the_dock_loads_its_settings(make_napari_viewer_proxy, folder, qtbot, outcome):
     from napari_deformreg.ui.register_dock import RegisterDock
 
