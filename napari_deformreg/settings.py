@@ -24,8 +24,8 @@ class AffineSettings(_Frozen):
 
     mode: Literal["none", "rigid", "affine"] = "affine"
     """How far the images are aligned before they are deformed: not at all, turned and shifted, or also scaled and sheared."""
-    start: Literal["auto", "header", "center"] = "auto"
-    """Where the search begins: try several positions and orientations, trust the headers, or bring the centers together."""
+    start: Literal["auto", "header", "center", "landmarks"] = "auto"
+    """Where the search begins: several positions and orientations, the headers', centers together, or through given landmark pairs."""
     similarity: Literal["auto", "ncc", "nmi", "mind_ssc"] = "auto"
     """What the affine stage compares; auto takes ncc for one modality and nmi with MIND for two."""
 
@@ -131,6 +131,8 @@ class Settings(_Frozen):
     """The network whose prediction may start the refinement: auto (the preset's, where it has one), none, a bundled model, or a file."""
     intensity_range: tuple[float, float] | None = None
     """Intensities outside are clipped before comparing (Hounsfield units for CT); None takes robust percentiles."""
+    held_out: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Part of given landmark pairs, evenly picked, that never drive the registration, so that they can judge it."""
     affine: AffineSettings = AffineSettings()
     search: SearchSettings = SearchSettings()
     refine: RefineSettings = RefineSettings()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import InputError, SettingsError
-from ..settings import BUNDLED_MODELS, PRESET_HELP, DeviceName, Settings
+from ..settings import BUNDLED_MODELS, PRESET_HELP, AffineSettings, DeviceName, Settings
 from .progress import watched
 
 if TYPE_CHECKING:
@@ -45,13 +45,18 @@ def _add_register(commands: Any) -> None:
     parser.add_argument(
         "--model", metavar="MODEL", help=f"network that may give the start: auto (the preset's, if it has one), none, or a file{models}"
     )
+    starts = get_args(AffineSettings.model_fields["start"].annotation)
+    parser.add_argument("--start", choices=starts, help="where the alignment begins; landmarks: through the given pairs")
+    parser.add_argument(
+        "--hold-out", type=float, metavar="PART", help="part of the landmark pairs, 0 to 0.9, that never drives but judges"
+    )
     _add_run_options(parser)
     parser.set_defaults(command=_register)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     helps = {
-        "landmarks": "named points, CSV name,x,y,z in RAS mm; they judge the result, unless the settings give them a weight",
+        "landmarks": "named points, CSV name,x,y,z in RAS mm; they judge the result, unless the settings give them a weight or --start",
         "labels": "structures as whole numbers; they judge the result, unless the settings give them a weight",
         "mask": "where the image counts: voxels that are not 0",
     }
@@ -136,6 +141,10 @@ def _settings(words: argparse.Namespace) -> Settings:
     given = {name: getattr(words, name) for name in ("device", "seed") if getattr(words, name) is not None}
     if getattr(words, "model", None) is not None:
         given["model"] = _model(words.model)
+    if getattr(words, "start", None) is not None:
+        given["affine"] = {"start": words.start}
+    if getattr(words, "hold_out", None) is not None:
+        given["held_out"] = words.hold_out
     return settings.changed(**given) if given else settings
 
 

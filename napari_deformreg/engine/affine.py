@@ -67,6 +67,10 @@ class Alignment:
     notices: tuple[str, ...] = ()
 
 
+KEPT_HEADERS = "The headers' position was kept."
+KEPT: dict[StartName, str] = {"landmarks": "The position of the landmark pairs was kept."}
+"""Notice where nothing better was found, by the start that was asked for."""
+
 _Level = tuple[Placed, Placed]
 
 
@@ -82,7 +86,8 @@ def align_steps(
     settings : Settings
         `affine`, `modality`.
     header : AffineTransform, optional
-        Where the headers place points of the fixed image's world in the moving one's, if these are not the same world.
+        Where the headers (or landmark pairs in their stead) place points of the fixed image's world in the moving one's, if these are not
+        the same world.
 
     Yields
     ------
@@ -238,7 +243,7 @@ def _judged(best: Best, level: _Level, frames: Frames, start: StartName) -> Alig
     similarity_before = 0.0 if before is None else max(before.value, 0.0)
     if header is not None and overlapping and after.value - similarity_before <= _gain_wanted(similarity_before, measure):
         affine = _header_affine(header, frames)
-        return Alignment(affine, similarity_before, similarity_before, (*notices, "The headers' position was kept."))
+        return Alignment(affine, similarity_before, similarity_before, (*notices, KEPT.get(start, KEPT_HEADERS)))
     guessed = not best.is_sure and not overlapping and start != "center"
     if after.overlap < LEAST_OVERLAP or guessed:
         raise InputError(_no_overlap(frames))

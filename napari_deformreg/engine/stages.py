@@ -18,6 +18,7 @@ from ..result import Control, Provenance, RegistrationResult, StageName, StartCh
 from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, Grid, LabelMap, LandmarkPairs, Volume
 from ..space.orientation import axis_codes, reorient
+from ..space.point_fits import fit_start
 from .affine import align_steps
 from .flows import carried_image, carried_labels, carried_landmarks, flow_displacement, inverse_displacement
 from .folding import invert_field, repair
@@ -128,7 +129,8 @@ def register_steps(
     fixed_mask, moving_mask : LabelMap, optional
         Non-zero voxels count, the others do not.
     landmarks, fixed_labels, moving_labels : optional
-        Drive the registration only as far as ``settings.refine.landmark_weight`` and ``label_weight`` say.
+        Drive the registration only as far as ``settings.refine.landmark_weight`` and ``label_weight`` say; with ``affine.start`` as
+        landmarks the pairs give the start position.
 
     Yields
     ------
@@ -219,7 +221,7 @@ def _case(
 
 def _align(case: Case, run: Run) -> Generator[Step, Control | None, AffineTransform]:
     with run.timed("affine"):
-        steps = align_steps(case.fixed, case.moving, run.settings, case.worlds.header)
+        steps = align_steps(case.fixed, case.moving, run.settings, _position(case, run.settings))
         count = 0
         while True:
             try:
@@ -231,6 +233,13 @@ def _align(case: Case, run: Run) -> Generator[Step, Control | None, AffineTransf
             count += 1
             part = (step.level + step.index / max(step.count, 1)) / max(step.levels, 1)
             run.heed((yield run.placed(step, part)))
+
+
+def _position(case: Case, settings: Settings) -> AffineTransform:
+    """Return how the images lie to each other before the affine stage: as the headers say, or as landmark pairs do."""
+    if settings.affine.start != "landmarks" or case.landmarks is None:
+        return case.worlds.header
+    return fit_start(case.landmarks, affine=settings.affine.mode != "rigid")
 
 
 def _search(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Control | None, list[Start]]:

@@ -48,7 +48,7 @@ SURE_TURN_DEG = 50.0
 at this turn. Heads of two people reach 0.7 in two contrasts, 0.3 to 0.36 where one of them is stripped of its skull too; ultrasound and
 MR of a prostate reach 0 to 0.3, in wrong positions turned by 25 to 150 degrees."""
 
-StartName = Literal["auto", "header", "center"]
+StartName = Literal["auto", "header", "center", "landmarks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,13 +172,14 @@ def candidates(
     fields_mm : two (3,) arrays
         Lengths of the fields of view along the axes.
     start : str
-        "header" yields the headers' position alone, "center" the brought-together centers in the headers' orientation, "auto" all.
+        "header" yields the headers' position alone, "landmarks" likewise where the pairs place the images instead of the headers, "center"
+        the brought-together centers in the headers' orientation, "auto" all.
     """
     header = header_start(frames)
     upright = np.eye(3) if header is None else header[:3, :3]
     if header is not None and start != "center":
         yield Candidate(header, similarity(pair, header, derivatives=False).value, is_header=True)
-    if start == "header":
+    if start in ("header", "landmarks"):
         return
     places = _places(masses)
     if start == "center":
@@ -282,7 +283,7 @@ def cautious_start(level: tuple[Placed, Placed], frames: Frames, measure: Measur
     climbed: list[Candidate] = []
     if header is not None and start != "center":
         climbed.append(_climbed(pair, frames, Candidate(header, 0.0, is_header=True), "shift", 20))
-    if start != "header":
+    if start not in ("header", "landmarks"):
         climbed.append(_climbed(pair, frames, Candidate(about(upright, np.zeros(3), np.zeros(3)), 0.0), "shift", 20))
     scored = [replace(c, value=similarity(pair, c.local, derivatives=False).value) for c in climbed]
     if not scored:

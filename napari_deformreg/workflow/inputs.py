@@ -18,6 +18,10 @@ LANDMARK_MARGIN_VOX = 1.5
 """A landmark may lie a voxel outside the voxel bodies (half a voxel from the centers): people click on rims, and tables are rounded."""
 
 
+LEAST_START_PAIRS = 3
+"""Landmark pairs that place one image to another."""
+
+
 @dataclass(frozen=True)
 class InputPaths:
     """The files of one case; an image as ``FILE@N`` is volume N (from 0) of a 4-D file."""
@@ -159,6 +163,24 @@ def _check_weights(inputs: Inputs, settings: Settings) -> None:
     ):
         if weight > 0 and not given:
             raise SettingsError(f"refine.{kind}_weight is {weight:g}, but no {kind}s of both images were given. Give them, or set it to 0.")
+    if settings.affine.start == "landmarks":
+        driving = driving_landmarks(inputs, settings)
+        count = 0 if driving is None else len(driving)
+        if count < LEAST_START_PAIRS:
+            raise SettingsError(
+                f"affine.start is 'landmarks', which needs at least {LEAST_START_PAIRS} pairs; got {count} that are not held out. "
+                "Give more pairs, hold fewer out, or choose another start."
+            )
+
+
+def driving_landmarks(inputs: Inputs, settings: Settings) -> LandmarkPairs | None:
+    """Return the pairs that drive a registration: all but those held out, if the settings give them a weight or start from them."""
+    pairs = inputs.landmark_pairs
+    if pairs is None or (settings.refine.landmark_weight <= 0 and settings.affine.start != "landmarks"):
+        return None
+    part = settings.held_out
+    kept = [n for n in range(len(pairs)) if int((n + 1) * part + 1e-9) == int(n * part + 1e-9)]
+    return LandmarkPairs(tuple(pairs.names[n] for n in kept), pairs.fixed_points[kept], pairs.moving_points[kept])
 
 
 def _check_landmarks(landmarks: Landmarks | None, volume: Volume, role: str) -> None:

@@ -11,7 +11,7 @@ from ..io import check_result_folder_target
 from ..result import Control, RegistrationResult, Step
 from ..settings import Settings
 from ..space import AffineTransform, LabelMap, LandmarkPairs, Volume
-from .inputs import AnyPath, InputPaths, Inputs, check_inputs, read_inputs
+from .inputs import AnyPath, InputPaths, Inputs, check_inputs, driving_landmarks, read_inputs
 
 if TYPE_CHECKING:
     from ..qa import FoldReport, LandmarkErrors, Report
@@ -92,17 +92,13 @@ def run(inputs: Inputs, settings: Settings) -> Generator[Step, Control | None, O
         settings,
         fixed_mask=inputs.fixed_mask,
         moving_mask=inputs.moving_mask,
-        landmarks=_driving_landmarks(inputs, settings),
+        landmarks=driving_landmarks(inputs, settings),
         fixed_labels=inputs.fixed_labels if settings.refine.label_weight > 0 else None,
         moving_labels=inputs.moving_labels if settings.refine.label_weight > 0 else None,
     )
     result = yield from within(steps, READ_UNTIL, REGISTER_UNTIL)
-    result = _with_driving_points(result, _driving_landmarks(inputs, settings))
+    result = _with_driving_points(result, driving_landmarks(inputs, settings))
     return (yield from within(evaluating(inputs, result), REGISTER_UNTIL, EVALUATE_UNTIL))
-
-
-def _driving_landmarks(inputs: Inputs, settings: Settings) -> LandmarkPairs | None:
-    return inputs.landmark_pairs if settings.refine.landmark_weight > 0 else None
 
 
 def _with_driving_points(result: RegistrationResult, pairs: LandmarkPairs | None) -> RegistrationResult:

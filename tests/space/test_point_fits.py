@@ -68,7 +68,6 @@ def test_weights_equal_simpleitk():
     """ITK multiplies differences with its weights, so it takes the root of ours."""
     pairs, weights = some_pairs(), np.random.default_rng(5).uniform(0.1, 1, 12)
     points, expected = itk_matrix(sitk.AffineTransform(3), pairs, np.sqrt(weights))
-    print(np.abs(fit_pairs(pairs, "affine", weights).map(points) - expected).max(), np.abs(fit_pairs(pairs, "affine", np.sqrt(weights)).map(points) - expected).max())
     np.testing.assert_allclose(fit_pairs(pairs, "affine", weights).map(points), expected, atol=1e-6)
 
 
