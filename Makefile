@@ -16,9 +16,11 @@ lint: .venv/.ready
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Registers case folders with default presets, scored by a referee from outside: make bench REFEREE=referee.py CASES="case_dir ..."
+# Ours against the peers side by side, scored by a referee from outside: make bench REFEREE=referee.py CASES="case_dir ..."
+# PEERS_PYTHON=peers/bin/python has the peers (benchmarks/peers.txt); BENCH_ARGS="--repeats 1 --tools ours,greedy" changes what is run.
 bench: .venv/.ready
-	.venv/bin/python benchmarks/run_cases.py --again --referee "$(REFEREE)" --out bench-results $(CASES)
+	.venv/bin/python benchmarks/compare.py --referee "$(REFEREE)" $(if $(PEERS_PYTHON),--peers-python "$(PEERS_PYTHON)") \
+	  --out bench-results $(BENCH_ARGS) $(CASES)
 
 setup: system .venv/.ready
 

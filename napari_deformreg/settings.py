@@ -13,6 +13,7 @@ SimilarityName = Literal["lncc", "mind_ssc", "nmi", "mse", "ncc"]
 RegularizerName = Literal["none", "diffusion_l2", "diffusion_l1", "bending"]
 PresetName = Literal["generic", "brain-mri", "lung-ct", "abdomen", "multimodal", "slice-2d"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+EffortName = Literal["fast", "default", "best"]
 
 
 class _Frozen(BaseModel):
@@ -123,6 +124,8 @@ class Settings(_Frozen):
     """The preset these settings began as (they may have been changed since)."""
     modality: Literal["same", "different"] = "same"
     """Whether the two images show the same kind of contrast."""
+    effort: EffortName = "default"
+    """How much time to take: fast, default or best. It scales what the other settings ask for; they are kept as they are."""
     device: DeviceName = "auto"
     """Where to compute; auto takes a CUDA GPU when there is one."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -142,6 +145,20 @@ class Settings(_Frozen):
     def chosen_model(self) -> str:
         """What `model` comes to: none, a bundled model, or a file."""
         return PRESET_MODELS.get(self.preset, "none") if self.model == "auto" else self.model
+
+    @property
+    def at_effort(self) -> Settings:
+        """The settings as the engine runs them: what the effort scales is scaled."""
+        effort, refine = EFFORTS[self.effort], self.refine
+        if self.effort == "default":
+            return self
+        scaled = {
+            "cpu_budget_mvox": refine.cpu_budget_mvox * effort.work,
+            "cpu_velocity_mvox": max(refine.cpu_velocity_mvox * effort.lattice, 0.001),
+            "steps": tuple(min(round(steps * effort.steps), 2000) for steps in refine.steps),
+            "tolerance": min(refine.tolerance * effort.tolerance, 1.0),
+        }
+        return self.model_copy(update={"refine": refine.model_copy(update=scaled)})
 
     @classmethod
     def from_preset(cls, name: str) -> Settings:
@@ -247,6 +264,42 @@ PRESET_HELP: dict[str, str] = {
 }
 """One sentence a preset, for the form and the command line."""
 
+
+class Effort(_Frozen):
+    """What one effort makes of the settings."""
+
+    work: float = 1.0
+    """Times the CPU's voxel-steps a level; a level that is left with too few is left out."""
+    lattice: float = 1.0
+    """Times the voxels of the velocity's lattice on the CPU."""
+    steps: float = 1.0
+    """Times the steps."""
+    tolerance: float = 1.0
+    """Times the tolerance."""
+    search_beside_network: bool = True
+    """Whether the coarse search runs although a network offers a start."""
+    inverse_residual_vox: float = 0.0
+    """Mean residual at which the inverse is not improved any further."""
+    integrate_full: bool = True
+    """Whether the exported deformation is integrated at full resolution, or on the velocity's lattice and then resized."""
+
+
+EFFORTS: dict[EffortName, Effort] = {
+    "fast": Effort(
+        work=0.25, lattice=0.25, steps=0.6, tolerance=3.0, search_beside_network=False, inverse_residual_vox=0.002, integrate_full=False
+    ),
+    "default": Effort(),
+    "best": Effort(work=1e6, lattice=1e6, steps=1.5, tolerance=0.3),
+}
+"""What each effort multiplies."""
+
+EFFORT_HELP: dict[EffortName, str] = {
+    "fast": "a preview within seconds",
+    "default": "nearly the best, in a fraction of the time",
+    "best": "the finest lattice and every step, for minutes",
+}
+"""A few words an effort, for the form and the command line."""
+
 BUNDLED_MODELS: dict[str, str] = {
     "general-3d": "Volumes of any contrast, about 2 mm; a small first version that learned from synthetic images alone.",
     "general-2d": "Slices of any contrast, about 1 mm; a small first version that learned from synthetic images alone.",
@@ -264,5 +317,7 @@ body's size, and two modalities, on which none was measured)."""
 
 if not set(PRESET_MODELS) <= set(PRESETS) or not set(PRESET_MODELS.values()) <= set(BUNDLED_MODELS):
     raise AssertionError("PRESET_MODELS must name presets and bundled models.")
+if set(EFFORTS) != set(get_args(EffortName)) or set(EFFORT_HELP) != set(EFFORTS):
+    raise AssertionError("EFFORTS, EFFORT_HELP and EffortName must name the same efforts.")
 if set(PRESETS) != set(get_args(PresetName)) or set(PRESET_HELP) != set(PRESETS):  # a table and its Literal must not drift apart
     raise AssertionError("PRESETS, PRESET_HELP and PresetName must name the same presets.")

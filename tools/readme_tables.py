@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_deformreg.engine.losses import losses_markdown
 from napari_deformreg.qa import metrics_markdown
-from napari_deformreg.settings import PRESET_HELP
+from napari_deformreg.settings import EFFORT_HELP, EFFORTS, PRESET_HELP
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -22,7 +22,25 @@ def presets_table() -> str:
     return "\n".join(["| preset | for |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in PRESET_HELP.items())])
 
 
-TABLES = {"losses": losses_markdown, "metrics": metrics_markdown, "presets": presets_table}
+def efforts_table() -> str:
+    """Return the table of efforts."""
+    head = "| effort | for | voxel-steps a level (CPU) | velocity's lattice (CPU) | steps | tolerance | also |\n|" + "---|" * 7
+    return "\n".join([head, *(_effort_row(name, text) for name, text in EFFORT_HELP.items())])
+
+
+def _effort_row(name: str, text: str) -> str:
+    effort = EFFORTS[name]
+    also = [
+        "" if effort.search_beside_network else "no coarse search where a network offers a start",
+        "" if effort.integrate_full else "integrated on the velocity's lattice",
+        f"inverse to {effort.inverse_residual_vox:g} voxels in the mean" if effort.inverse_residual_vox else "",
+    ]
+    factors = ["all" if factor >= 1e6 else f"x {factor:g}" for factor in (effort.work, effort.lattice)]
+    factors += [f"x {effort.steps:g}", f"x {effort.tolerance:g}"]
+    return " | ".join([f"| `{name}`", text, *factors, "; ".join(filter(None, also))]) + " |"
+
+
+TABLES = {"efforts": efforts_table, "losses": losses_markdown, "metrics": metrics_markdown, "presets": presets_table}
 
 
 def with_tables(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import InputError, SettingsError
-from ..settings import BUNDLED_MODELS, PRESET_HELP, AffineSettings, DeviceName, Settings
+from ..settings import BUNDLED_MODELS, EFFORT_HELP, PRESET_HELP, AffineSettings, DeviceName, Settings
 from .progress import watched
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    efforts = "; ".join(f"{name}: {text}" for name, text in EFFORT_HELP.items())
+    parser.add_argument("--effort", choices=list(EFFORT_HELP), help=f"how much time to take (default: default). {efforts}")
     parser.add_argument("--device", choices=get_args(DeviceName), help="where to compute; auto takes a CUDA GPU when there is one")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random; the same seed gives the same result")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -138,7 +140,7 @@ def _register(words: argparse.Namespace) -> None:
 def _settings(words: argparse.Namespace) -> Settings:
     file = getattr(words, "settings", None)
     settings = Settings.from_preset(words.preset or "generic") if file is None else _settings_file(Path(file))
-    given = {name: getattr(words, name) for name in ("device", "seed") if getattr(words, name) is not None}
+    given = {name: getattr(words, name) for name in ("effort", "device", "seed") if getattr(words, name) is not None}
     if getattr(words, "model", None) is not None:
         given["model"] = _model(words.model)
     if getattr(words, "start", None) is not None:

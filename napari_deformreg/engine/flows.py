@@ -22,20 +22,29 @@ from .sampling import compose, integrate, resize_field
 from .tensors import Placed, to_array
 
 
-def flow_displacement(velocities: list[Tensor], shape: tuple[int, int, int]) -> Tensor:
-    """Return the displacement of exp(v_1) o exp(v_2) o ... on a lattice of this shape, in its voxels; the last flow acts first."""
-    total = integrate(resize_field(velocities[0], shape))
+def flow_displacement(velocities: list[Tensor], shape: tuple[int, int, int], full: bool = True) -> Tensor:
+    """Return the displacement of exp(v_1) o exp(v_2) o ... on a lattice of this shape, in its voxels; the last flow acts first.
+
+    Each flow is integrated in full, on that lattice, or on its velocity's own and then brought to that lattice.
+    """
+    total = _integrated(velocities[0], shape, 1.0, full)
     for velocity in velocities[1:]:
-        total = compose(total, integrate(resize_field(velocity, shape)))
+        total = compose(total, _integrated(velocity, shape, 1.0, full))
     return total
 
 
-def inverse_displacement(velocities: list[Tensor], shape: tuple[int, int, int]) -> Tensor:
+def inverse_displacement(velocities: list[Tensor], shape: tuple[int, int, int], full: bool = True) -> Tensor:
     """Return the displacement of the inverse, ... o exp(-v_2) o exp(-v_1)."""
-    total = integrate(resize_field(velocities[0], shape), -1.0)
+    total = _integrated(velocities[0], shape, -1.0, full)
     for velocity in velocities[1:]:
-        total = compose(integrate(resize_field(velocity, shape), -1.0), total)
+        total = compose(_integrated(velocity, shape, -1.0, full), total)
     return total
+
+
+def _integrated(velocity: Tensor, shape: tuple[int, int, int], sign: float, full: bool) -> Tensor:
+    if full:
+        return integrate(resize_field(velocity, shape), sign)
+    return resize_field(integrate(velocity, sign), shape)
 
 
 def _carrying_lattice(grid: Grid) -> tuple[Grid, tuple[int, int, int]]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
-from ..space.jacobian import digital_fold_mask
+from ..space.jacobian import digital_fold_mask, digital_minimum
 from .kernels import fold_cpu
 from .sampling import compose
 
@@ -92,18 +92,21 @@ def repair(field: Float[Tensor, "1 3 i j k"], margin: float) -> tuple[Float[Tens
     are looked at again, until none is below or the passes are used up. What the projections leave is evened out with its surroundings.
     """
     original = np.ascontiguousarray(field[0].cpu().numpy())
-    before = int(_fold_voxels(original, 0.0).sum())
-    mask = _fold_voxels(original, margin / 2)
+    smallest = digital_minimum(np.moveaxis(original, 0, -1))
+    before, mask = int((smallest <= 0).sum()), smallest <= margin / 2
+    del smallest
     if not mask.any():
         return field, Repair(before, before, 0, 0.0)
     array = original.copy()
     passes = _project(array, mask, margin, margin / 2, REPAIR_PASSES)
-    mask = _fold_voxels(array, SURE_DETERMINANT)
-    regions, count = ndimage.label(ndimage.binary_dilation(mask, iterations=3), structure=np.ones((3, 3, 3)))
-    for number in range(1, count + 1):
-        _project(array, mask & (regions == number), margin, SURE_DETERMINANT, STALLED_PASSES)
-    projected = array.copy()
-    even_out(array, _fold_voxels(array, SURE_DETERMINANT), margin)
+    projected = array
+    if passes == REPAIR_PASSES or margin / 2 < SURE_DETERMINANT:  # else nothing is as low as that any more
+        mask = _fold_voxels(array, SURE_DETERMINANT)
+        regions, count = ndimage.label(ndimage.binary_dilation(mask, iterations=3), structure=np.ones((3, 3, 3)))
+        for number in range(1, count + 1):
+            _project(array, mask & (regions == number), margin, SURE_DETERMINANT, STALLED_PASSES)
+        projected = array.copy()
+        even_out(array, _fold_voxels(array, SURE_DETERMINANT), margin)
     return torch.from_numpy(array)[None].to(field.device), _summed_up(original, projected, array, before, passes)
 
 
@@ -133,17 +136,29 @@ def _project(field: np.ndarray, mask: np.ndarray, margin: float, enough: float, 
 
     Only the marked voxels' surroundings are looked at: a push at a voxel is felt two voxels away.
     """
+    marked = np.argwhere(mask)
     for passes in range(most):
-        if not mask.any():
+        if not len(marked):
             return passes
-        window = tuple(slice(max(int(at.min()) - 6, 0), int(at.max()) + 7) for at in np.nonzero(mask))
-        part, marked = np.ascontiguousarray(field[(slice(None), *window)]), mask[window]
-        fold_cpu.push_folds(part, np.argwhere(ndimage.binary_dilation(marked)), margin, relax=1.0)
-        field[(slice(None), *window)] = part
-        felt = ndimage.binary_dilation(marked, structure=np.ones((3, 3, 3)), iterations=3)
-        mask = np.zeros_like(mask)
-        mask[window] = _fold_voxels(part, enough) & felt
+        fold_cpu.push_folds(field, _grown(marked, mask.shape, NEIGHBORS), margin, relax=1.0)
+        felt = _grown(marked, mask.shape, FELT)
+        marked = felt[fold_cpu.smallest_determinants(field, felt) <= enough]
     return most
+
+
+NEIGHBORS = np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)])
+FELT = np.argwhere(np.ones((7, 7, 7))) - 3
+"""Steps from a voxel to its nearest ones, and to all that a push of these is felt at."""
+
+
+def _grown(voxels: np.ndarray, shape: tuple[int, ...], steps: np.ndarray) -> np.ndarray:
+    """Return the voxels that are some step away from any of the given ones, in their order on the lattice."""
+    mask, last = np.zeros(shape, np.bool_), np.array(shape) - 1
+    for step in steps:
+        at = voxels + step
+        i, j, k = at[((at >= 0) & (at <= last)).all(axis=1)].T
+        mask[i, j, k] = True
+    return np.argwhere(mask)
 
 
 def even_out(field: Float[np.ndarray, "3 i j k"], mask: Bool[np.ndarray, "i j k"], margin: float) -> None:
@@ -193,7 +208,9 @@ def _evened(field: np.ndarray, regions: np.ndarray, number: int, place: tuple[sl
     return False
 
 
-def invert_field(field: Float[Tensor, "1 3 i j k"], start: Float[Tensor, "1 3 i j k"]) -> tuple[Tensor, float]:
+def invert_field(
+    field: Float[Tensor, "1 3 i j k"], start: Float[Tensor, "1 3 i j k"], enough_vox: float = 0.0
+) -> tuple[Tensor, float]:
     """Return the inverse displacement w with w(x) + u(x + w(x)) = 0, and the mean residual in voxels.
 
     Parameters
@@ -202,6 +219,8 @@ def invert_field(field: Float[Tensor, "1 3 i j k"], start: Float[Tensor, "1 3 i 
         u in voxels.
     start : (1, 3, i, j, k) tensor
         First guess: the integrated negative velocity.
+    enough_vox : float
+        Mean residual at which no further pass is made.
     """
     best, best_miss = start, float("inf")
     inverse = start
@@ -210,7 +229,7 @@ def invert_field(field: Float[Tensor, "1 3 i j k"], start: Float[Tensor, "1 3 i 
         miss = float(residual.square().sum(dim=1).sqrt().mean())
         if miss < best_miss:
             best, best_miss = inverse, miss
-        else:
+        if best is not inverse or miss <= enough_vox:
             break
         step = fold_cpu.inverse_update(np.ascontiguousarray(inverse[0].cpu().numpy()), np.ascontiguousarray(residual[0].cpu().numpy()))
         inverse = torch.from_numpy(step)[None].to(field.device)

@@ -26,8 +26,8 @@ def inverse_of_field(field: DisplacementField) -> tuple[DisplacementField, float
     """
     forward = displacement_mm_to_vox(field.displacement_mm, field.grid)
     with guarded():
-        tensors = [torch.from_numpy(np.ascontiguousarray(part.transpose(3, 0, 1, 2)))[None] for part in (forward, _carried_back(forward))]
-        backward, residual = invert_field(*tensors)
+        u, guess = (torch.from_numpy(np.ascontiguousarray(part.transpose(3, 0, 1, 2)))[None] for part in (forward, _carried_back(forward)))
+        backward, residual = invert_field(u, guess)
     vectors = np.ascontiguousarray(backward[0].numpy().transpose(1, 2, 3, 0))
     return DisplacementField(field.grid, displacement_vox_to_mm(vectors, field.grid)), residual
 

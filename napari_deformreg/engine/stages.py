@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import OutOfMemoryError
 from ..result import Control, Provenance, RegistrationResult, StageName, StartChoice, Status, Step
-from ..settings import Settings
+from ..settings import EFFORTS, Effort, Settings
 from ..space import AffineTransform, DisplacementField, Grid, LabelMap, LandmarkPairs, Volume
+from ..space.jacobian import displacement_vox_to_mm
 from ..space.orientation import axis_codes, reorient
 from ..space.point_fits import fit_start
 from .affine import align_steps
@@ -68,8 +69,9 @@ class Case:
 
 @dataclass
 class Run:
-    """What a run collects on its way."""
+    """What a run collects on its way; `settings` are what the effort makes of those that it was `told`."""
 
+    told: Settings
     settings: Settings
     device: torch.device
     model: TrainedModel | None = None
@@ -79,6 +81,11 @@ class Run:
     notices: list[str] = field(default_factory=list)
     seconds: dict[StageName, float] = field(default_factory=dict)
     finish_now: bool = False
+
+    @property
+    def effort(self) -> Effort:
+        """What was asked for beyond the settings' numbers."""
+        return EFFORTS[self.told.effort]
 
     def placed(self, step: Step, part: float) -> Step:
         """Complete a step with the run's progress and time left, and keep it; `part` is the stage's own progress, 0 to 1."""
@@ -191,10 +198,10 @@ def _run(
     moving_mask: LabelMap | None, landmarks: LandmarkPairs | None, fixed_labels: LabelMap | None, moving_labels: LabelMap | None,
 ) -> Steps:
     model, remarks = settled_model(settings, fixed.grid)
-    run = Run(settings, device, model, notices=[*notices, *remarks])
+    run = Run(settings, settings.at_effort, device, model, notices=[*notices, *remarks])
     run.heed((yield run.placed(Step("prepare", message="the images; the first run on a machine compiles for a minute or so"), 0.0)))
     with run.timed("prepare"):
-        case = _case(device, fixed, moving, settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
+        case = _case(device, fixed, moving, run.settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)
     starts = [*(yield from _search(case, affine, run)), *(yield from _predict(case, affine, run))]
     start = _chosen_start(case, affine, starts, run)
@@ -245,7 +252,8 @@ def _position(case: Case, settings: Settings) -> AffineTransform:
 def _search(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Control | None, list[Start]]:
     """Run the coarse search, if it is wanted."""
     settings = run.settings
-    if settings.search.mode == "off" or settings.search.reach_mm <= 0 or settings.refine.mode == "off" or run.finish_now:
+    spared = run.model is not None and settings.search.mode != "on" and not run.effort.search_beside_network
+    if spared or settings.search.mode == "off" or settings.search.reach_mm <= 0 or settings.refine.mode == "off" or run.finish_now:
         return []
     with run.timed("search"):
         spacing = float(case.fixed.grid.spacing.min())
@@ -438,7 +446,7 @@ def _export(
     only = flows[0] if len(flows) == 1 else None
     run.heed((yield run.placed(Step("folds", message="Checking for folds at full resolution"), 0.0)))
     with run.timed("folds"):
-        forward = flow_displacement(flows, grid.shape)
+        forward = flow_displacement(flows, grid.shape, run.effort.integrate_full)
         left = 0
         if run.settings.folds.repair:
             forward, report = repair(forward, run.settings.folds.margin)
@@ -447,7 +455,8 @@ def _export(
                 run.notices.append(report.text)
     run.heed((yield run.placed(Step("inverse", message="Inverting the deformation"), 0.0)))
     with run.timed("inverse"):
-        backward, _ = invert_field(forward, inverse_displacement(flows, grid.shape))
+        guess = inverse_displacement(flows, grid.shape, run.effort.integrate_full)
+        backward, _ = invert_field(forward, guess, run.effort.inverse_residual_vox)
     displacement, inverse = _to_world(forward, grid, fixed.grid), _to_world(backward, grid, fixed.grid)
     yield run.placed(Step("inverse", message="Registered"), 1.0)
     return RegistrationResult(
@@ -456,7 +465,7 @@ def _export(
         inverse_displacement=inverse,
         velocity_vox=None if only is None else to_array(only),
         velocity_grid=None if only is None else grid.resized((only.shape[2], only.shape[3], only.shape[4])),
-        status=Status.FOLDS_LEFT if left else status, history=tuple(run.history), settings=run.settings,
+        status=Status.FOLDS_LEFT if left else status, history=tuple(run.history), settings=run.told,
         provenance=Provenance(
             version=version("napari-deformreg"), device=describe_device(run.device), seconds=dict(run.seconds), notices=tuple(run.notices),
             libraries={name: version(name) for name in ("torch", "numpy", "numba")}, start=run.start,
@@ -466,6 +475,6 @@ def _export(
 
 def _to_world(field: Tensor, grid: Grid, original: Grid) -> DisplacementField:
     """Turn voxels of the canonical grid into world mm on the fixed image's own grid."""
-    millimeters = (to_array(field).astype(np.float32) @ grid.affine[:3, :3].T.astype(np.float32)).astype(np.float32)
+    millimeters = displacement_vox_to_mm(to_array(field), grid)
     turned, _ = reorient(millimeters, grid, axis_codes(original))
     return DisplacementField(original, np.ascontiguousarray(turned))

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..result import Step
-from ..settings import PRESET_HELP, PRESETS, Settings
+from ..settings import EFFORT_HELP, PRESET_HELP, PRESETS, Settings
 from .input_rows import InputRow, aligned
 from .model_choice import ModelChoice
 from .readers import LANDMARK_FILTER, VOLUME_FILTER
@@ -75,7 +75,7 @@ class RegisterPage(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.rows = {role: InputRow(title, kind, files, text) for role, (title, kind, files, _, text) in ROWS.items()}
-        self.form = SettingsForm(Settings, hidden=("preset", "model", "device", "seed"))
+        self.form = SettingsForm(Settings, hidden=("preset", "effort", "model", "device", "seed"))
         self._make_choices()
         self._make_buttons()
         self._lay_out()
@@ -88,7 +88,8 @@ class RegisterPage(QWidget):
         """Return the settings as they are shown."""
         shown: Settings = self.form.value()
         return shown.changed(
-            preset=self.preset.currentText(), model=self.model.value(), device=self.device.currentText(), seed=self.seed.value()
+            preset=self.preset.currentText(), effort=self.effort.currentText(), model=self.model.value(),
+            device=self.device.currentText(), seed=self.seed.value(),
         )
 
     def set_settings(self, settings: Settings) -> None:
@@ -96,6 +97,7 @@ class RegisterPage(QWidget):
         with QSignalBlocker(self.preset):
             self.preset.setCurrentText(settings.preset)
         self.preset_help.setText(PRESET_HELP[settings.preset])
+        self.effort.setCurrentText(settings.effort)
         self.model.set_preset(settings.preset)
         self.model.setValue(settings.model)
         self.device.setCurrentText(settings.device)
@@ -135,6 +137,9 @@ class RegisterPage(QWidget):
         self.preset = QComboBox()
         self.preset.addItems(list(PRESETS))
         self.preset_help = _small("")
+        self.effort = QComboBox()
+        self.effort.addItems(list(EFFORT_HELP))
+        self.effort.setToolTip("How much time to take. " + "; ".join(f"{name}: {text}" for name, text in EFFORT_HELP.items()) + ".")
         self.model = ModelChoice()
         self.device = QComboBox()
         self.device.addItems(["auto", "cpu", "cuda"])
@@ -175,6 +180,7 @@ class RegisterPage(QWidget):
         choices = QFormLayout()
         choices.addRow("Preset", self.preset)
         choices.addRow("", self.preset_help)
+        choices.addRow("Effort", self.effort)
         choices.addRow("Network", self.model)
         choices.addRow("Device", self.device)
         choices.addRow("Seed", self.seed)
@@ -195,7 +201,10 @@ class RegisterPage(QWidget):
         outer.addWidget(self.message)
 
     def _on_preset(self, name: str) -> None:
-        kept = {"model": self.model.value(), "device": self.device.currentText(), "seed": self.seed.value()}
+        kept = {
+            "effort": self.effort.currentText(), "model": self.model.value(),
+            "device": self.device.currentText(), "seed": self.seed.value(),
+        }  # fmt: skip
         self.set_settings(Settings.from_preset(name).changed(**kept))
 
     def _on_advanced(self, shown: bool) -> None:

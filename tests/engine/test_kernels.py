@@ -244,6 +244,14 @@ def test_push_folds_raises_the_determinants_of_a_voxel(rng, shape):
     np.testing.assert_array_equal(u, untouched)
 
 
+def test_smallest_determinants_of_chosen_voxels(rng, shape):
+    u = field(rng, shape, 0.6)
+    chosen = np.argwhere(rng.random(shape) < 0.4)
+    everywhere = digital_minimum(np.moveaxis(u, 0, -1))
+    assert everywhere.min() < 0
+    np.testing.assert_allclose(fold_cpu.smallest_determinants(u, chosen), everywhere[tuple(chosen.T)], atol=1e-5)
+
+
 def test_inverse_update(rng, shape):
     w, r = field(rng, shape, 1), field(rng, shape, 0.3)
     expected = w - r

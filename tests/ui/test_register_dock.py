@@ -17,6 +17,7 @@ from napari_deformreg.engine.models import build_model
 from napari_deformreg.engine.models.weights import save_model
 from napari_deformreg.errors import EngineError, InputError
 from napari_deformreg.io import write_image, write_labels, write_landmarks
+from napari_deformreg.settings import Settings
 from napari_deformreg.ui import layers
 from napari_deformreg.ui import result_layers as parts
 from napari_deformreg.ui.register_dock import RegisterDock
@@ -116,10 +117,12 @@ def test_results_lie_on_the_fixed_image(viewer, dock, qtbot):
 
 def test_what_was_chosen_is_what_the_engine_gets(viewer, dock, qtbot, inputs, slow_engine):
     dock.page.seed.setValue(42)
+    dock.page.effort.setCurrentText("fast")
+    dock.page.preset.setCurrentText("abdomen")
     press(dock.page.register_button, qtbot)
     wait_until_shown(dock, qtbot)
     given, settings = slow_engine.given
-    assert settings.seed == 42
+    assert settings == Settings.from_preset("abdomen").changed(seed=42, effort="fast")
     assert given.fixed.grid == inputs.fixed.grid
     np.testing.assert_array_equal(given.moving.data, inputs.moving.data)
     np.testing.assert_array_equal(given.fixed_labels.data, inputs.fixed_labels.data)

@@ -119,35 +119,64 @@ def push_folds(field: np.ndarray, voxels: np.ndarray, target: float, relax: floa
     float
         By how much the worst determinant was below the target before it was raised.
     """
+    return float(_push_all(field, voxels.astype(np.int64), *_corners(field), float(target), float(relax)))
+
+
+@njit(**_JIT)
+def _smallest_all(field, voxels, corners, axes, signs, identities, out):  # type: ignore[no-untyped-def]
+    size = len(axes)
+    m = np.empty((size, size))
+    cofactors = np.empty((size, size))
+    source = np.empty(3, np.int64)
+    for index in range(voxels.shape[0]):
+        smallest = np.inf
+        for which in range(corners.shape[0]):
+            for column in range(size):
+                _edge(field, voxels[index], corners[which, column], axes, m[column], source)
+            smallest = min(smallest, signs[which] * _determinant_and_cofactors(m, cofactors) / identities[which])
+        out[index] = smallest
+
+
+def smallest_determinants(field: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Return the smallest determinant of the digital test (identity: 1) at each of the given voxels.
+
+    Parameters
+    ----------
+    field : (3, i, j, k) float32 array
+        Displacement in voxels.
+    voxels : (n, 3) int array
+        Where to look.
+    """
+    out = np.empty(len(voxels))
+    _smallest_all(field, voxels.astype(np.int64), *_corners(field), out)
+    return out
+
+
+def _corners(field: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the determinants' offsets, the active axes, and each determinant's sign and size for the identity."""
     axes = tuple(d for d in range(3) if field.shape[d + 1] > 1)
     corners = corner_offsets(axes)
     determinants = np.array([np.linalg.det(corner[:, list(axes)].astype(float)) for corner in corners])
-    worst = _push_all(
-        field, voxels.astype(np.int64), corners, np.array(axes), np.sign(determinants), np.abs(determinants), float(target), float(relax)
-    )
-    return float(worst)
+    return corners, np.array(axes), np.sign(determinants), np.abs(determinants)
 
 
 @njit(**_JIT)
 def _inverse_update_slab(first, stop, inverse, residual, out):  # type: ignore[no-untyped-def]
     _, ni, nj, nk = inverse.shape
-    size = (ni, nj, nk)
-    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for i in range(first, stop):
+        im, ip = max(i - 1, 0), min(i + 1, ni - 1)
         for j in range(nj):
+            jm, jp = max(j - 1, 0), min(j + 1, nj - 1)
             for k in range(nk):
-                at = (i, j, k)
-                for c in range(3):
-                    change = residual[c, i, j, k]
-                    for d in range(3):
-                        if size[d] == 1:
-                            continue
-                        for e in range(3):
-                            low[e] = high[e] = at[e]
-                        low[d], high[d] = max(at[d] - 1, 0), min(at[d] + 1, size[d] - 1)
-                        slope = (inverse[c, high[0], high[1], high[2]] - inverse[c, low[0], low[1], low[2]]) / (high[d] - low[d])
-                        change += slope * residual[d, i, j, k]
-                    out[c, i, j, k] = inverse[c, i, j, k] - change
+                km, kp = max(k - 1, 0), min(k + 1, nk - 1)
+                # Along an axis of one voxel both ends are the same, and the slope is 0.
+                a = residual[0, i, j, k] / max(ip - im, 1)
+                b = residual[1, i, j, k] / max(jp - jm, 1)
+                c = residual[2, i, j, k] / max(kp - km, 1)
+                for d in range(3):
+                    w = inverse[d]
+                    change = (w[ip, j, k] - w[im, j, k]) * a + (w[i, jp, k] - w[i, jm, k]) * b + (w[i, j, kp] - w[i, j, km]) * c
+                    out[d, i, j, k] = w[i, j, k] - residual[d, i, j, k] - change
 
 
 def inverse_update(inverse: np.ndarray, residual: np.ndarray) -> np.ndarray:

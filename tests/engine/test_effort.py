@@ -1,0 +1,75 @@
+"""One scale from a preview to the best: what it multiplies, and that nothing folds on the way."""
+
+import numpy as np
+import pytest
+from test_stages import errors_mm, structure_points
+
+from napari_deformreg.engine import register, stages
+from napari_deformreg.engine.plan import plan_levels
+from napari_deformreg.errors import SettingsError
+from napari_deformreg.phantom import small_pair
+from napari_deformreg.settings import EFFORTS, PRESETS, Settings
+from napari_deformreg.space import Grid
+from napari_deformreg.space.jacobian import digital_fold_mask, displacement_mm_to_vox
+
+QUICK = Settings().changed(refine={"steps": (20, 20, 20, 15), "cpu_velocity_mvox": 0.016})
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return small_pair((32, 32, 32), seed=3)
+
+
+@pytest.mark.parametrize("effort", ["fast", "best"])
+def test_every_effort_recovers_the_truth_without_folds(pair, effort):
+    asked = QUICK.changed(effort=effort)
+    result = register(pair.fixed, pair.moving, asked)
+    assert result.settings == asked, "what the effort makes of the settings is not what was asked for"
+    before = np.linalg.norm(structure_points(pair) - pair.fixed_to_moving.map(structure_points(pair)), axis=1)
+    assert errors_mm(pair, result).mean() < {"fast": 0.3, "best": 0.2}[effort] * before.mean()
+    assert not digital_fold_mask(displacement_mm_to_vox(result.displacement.displacement_mm, pair.fixed.grid)).any()
+    points = structure_points(pair)
+    back = result.moving_to_fixed.map(result.fixed_to_moving.map(points))
+    assert np.linalg.norm(back - points, axis=1).mean() < 0.05 * pair.fixed.grid.spacing[0]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_effort_scales_work_and_the_default_changes_nothing(preset):
+    settings = Settings.from_preset(preset)
+    assert settings.at_effort is settings
+    grid, cpu = Grid((160, 192, 224), np.eye(4)), stages.choose_device("cpu")
+    work = {
+        effort: sum(level.work for level in plan_levels(grid, settings.changed(effort=effort).at_effort, cpu)) for effort in EFFORTS
+    }
+    assert work["fast"] < 0.5 * work["default"]
+    assert work["best"] > 2 * work["default"]
+    lattices = {
+        effort: max(np.prod(level.shape) for level in plan_levels(grid, settings.changed(effort=effort).at_effort, cpu))
+        for effort in EFFORTS
+    }
+    assert lattices["fast"] < lattices["default"] < lattices["best"] == np.prod(grid.shape)
+
+
+def test_scaled_settings_are_settings():
+    """What the engine runs is within the bounds of what a file may say, from the extremes too."""
+    extreme = Settings().changed(refine={"steps": (2000, 0, 1, 2000), "tolerance": 1.0, "cpu_velocity_mvox": 0.001})
+    for effort in EFFORTS:
+        scaled = extreme.changed(effort=effort).at_effort
+        assert Settings.from_json(scaled.to_json()) == scaled
+
+
+def test_effort_is_kept_in_the_settings_file():
+    settings = Settings.from_preset("lung-ct").changed(effort="fast")
+    assert Settings.from_json(settings.to_json()) == settings
+    with pytest.raises(SettingsError, match="effort"):
+        Settings.from_json('{"effort": "faster"}')
+
+
+def test_the_network_spares_the_search_when_fast(pair, monkeypatch):
+    searched = []
+    monkeypatch.setattr(stages, "coarse_search_steps", lambda *given, **more: searched.append(1) or iter(()))
+    run = stages.Run(QUICK.changed(effort="fast"), QUICK, stages.choose_device("cpu"), model=object())
+    with pytest.raises(StopIteration) as end:
+        next(stages._search(None, None, run))
+    assert end.value.value == []
+    assert not searched
