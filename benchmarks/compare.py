@@ -11,13 +11,14 @@ repeat (a score takes longer than a fast registration). Ours runs at all three e
     python -m venv peers; peers/bin/pip install -r benchmarks/peers.txt      # and perhaps: apt-get install elastix
     make bench REFEREE=referee.py PEERS_PYTHON=peers/bin/python CASES="case_dir ..."
 
-FOLDER gets results.json, results.md, stages.md (where our seconds go) and results.png, written anew after every registration.
+FOLDER gets results.json, results.md and stages.md (where our seconds go), written anew after every registration, and results.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -26,11 +27,13 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run_cases import Score, load_referee, preset_of
+from run_cases import load_referee, preset_of
 
 OURS = {"ours fast": "fast", "ours": "default", "ours best": "best"}
 PEERS = ("greedy", "syn", "elastix", "fireants")
@@ -53,6 +56,7 @@ class Plan:
     limit_s: float
     peers_python: str
     out: Path
+    memory_limit_gib: float = 20.0
 
     def command(self, case: Path, tool: str, folder: Path) -> list[str]:
         """Return the command of one registration."""
@@ -74,30 +78,43 @@ def run(plan: Plan, case: Path, tool: str, folder: Path) -> dict[str, Any]:
     with (folder / "log.txt").open("wb") as log:
         began = time.monotonic()
         child = subprocess.Popen(plan.command(case, tool, folder), stdout=log, stderr=subprocess.STDOUT, env=plan.environment)
-        status, used = waited(child, plan.limit_s)
+        status, used, stopped = waited(child, plan.limit_s, plan.memory_limit_gib)
         wall = time.monotonic() - began
     row = {"wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime, "peak_gib": used.ru_maxrss / 2**20}
     note = folder / "run.json"
+    if stopped:
+        return {**row, "failed": stopped}
     if status or not note.exists():
         lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return {**row, "failed": lines[-1][-300:] if lines else f"ended with {status}"}
     return {**row, **json.loads(note.read_text(encoding="utf-8"))}
 
 
-def waited(child: subprocess.Popen[bytes], limit_s: float) -> tuple[int, Any]:
-    """Wait for a process and take what it and its children used; one that runs past the limit is ended."""
-    end = time.monotonic() + limit_s
+def waited(child: subprocess.Popen[bytes], limit_s: float, limit_gib: float) -> tuple[int, Any, str]:
+    """Wait for a process and take what it and its children used; one that runs or grows past the limits is ended, and that is said."""
+    end, stopped = time.monotonic() + limit_s, ""
     while True:
-        pid, status, used = os.wait4(child.pid, os.WNOHANG)
+        pid, status, used = os.wait4(child.pid, 0 if stopped else os.WNOHANG)
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
-            return child.returncode, used
+            return child.returncode, used, stopped
         if time.monotonic() > end:
+            stopped = f"ended after {limit_s:g} s"
+        elif resident_gib(child.pid) > limit_gib:
+            stopped = f"ended at {limit_gib:g} GiB"
+        if stopped:
             child.kill()
-            _, status, used = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            return child.returncode, used
-        time.sleep(0.02)
+        else:
+            time.sleep(0.02)
+
+
+def resident_gib(pid: int) -> float:
+    """Return the memory that a process holds; 0 where the system does not tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def availability(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
@@ -115,14 +132,25 @@ def availability(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
     return Plan(**{**vars(plan), "tools": kept}), why, versions
 
 
-def compare(plan: Plan, score: Score, record: dict[str, Any]) -> None:
+def elsewhere(function: Callable[..., Any], *given: Any) -> Any:
+    """Call a function in a new process: a process's peak memory counts from that of the one which starts it, so this one stays small."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *given).result()
+
+
+def scored(referee: Path, case: Path, transform: str) -> dict[str, Any]:
+    """Ask the referee."""
+    return load_referee(referee)(str(case), transform)
+
+
+def compare(plan: Plan, referee: Path, record: dict[str, Any]) -> None:
     """Run everything and keep what was found after every registration."""
     rows: dict[str, dict[str, Any]] = record["rows"]
     for repeat in range(plan.repeats):
         turned = plan.tools[repeat % len(plan.tools) :] + plan.tools[: repeat % len(plan.tools)]
         for case in plan.cases:
             if "before" not in rows.setdefault(case.name, {}):
-                rows[case.name]["before"] = score(str(case), "identity")
+                rows[case.name]["before"] = elsewhere(scored, referee, case, "identity")
             for tool in turned:
                 found = rows[case.name].setdefault(tool, {"runs": []})
                 if any("failed" in run for run in found["runs"]):
@@ -131,9 +159,10 @@ def compare(plan: Plan, score: Score, record: dict[str, Any]) -> None:
                     found["runs"].append(run(plan, case, tool, Path(place)))
                     last = found["runs"][-1]
                     if "failed" not in last and "score" not in found:
-                        found["score"] = score(str(case), str(Path(place) / last["transform"]))
+                        found["score"] = elsewhere(scored, referee, case, str(Path(place) / last["transform"]))
                 print(f"{repeat + 1}/{plan.repeats} {case.name:20s} {tool:10s} {line_of(found)}", flush=True)
                 write(plan, record)
+        elsewhere(draw, plan.out / "results.png", plan, record)
 
 
 def line_of(found: dict[str, Any]) -> str:
@@ -165,12 +194,11 @@ def good(found: Any) -> bool:
 
 
 def write(plan: Plan, record: dict[str, Any]) -> None:
-    """Write JSON, tables and the picture."""
+    """Write JSON and tables."""
     plan.out.mkdir(parents=True, exist_ok=True)
     (plan.out / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     (plan.out / "results.md").write_text(markdown(plan, record), encoding="utf-8")
     (plan.out / "stages.md").write_text(stages_table(record), encoding="utf-8")
-    draw(plan.out / "results.png", plan, record)
 
 
 def markdown(plan: Plan, record: dict[str, Any]) -> str:
@@ -322,7 +350,7 @@ def main() -> None:
     for tool, reason in why.items():
         print(f"{tool} is left out: {reason}.", flush=True)
     record = {"how": how(plan, versions, why), "versions": versions, "threads": plan.threads, "left_out": why, "rows": {}}
-    compare(plan, load_referee(words.referee), record)
+    compare(plan, words.referee, record)
     print(markdown(plan, record))
 
 

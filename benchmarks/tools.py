@@ -40,6 +40,8 @@ class Job:
     effort: str
     masks: bool
     device: str
+    changes: dict[str, Any]
+    plain: bool
 
     def find(self, stem: str) -> Path | None:
         """Return the case's file with this name before its suffixes, or None."""
@@ -67,15 +69,16 @@ class Done:
 
 def ours(job: Job) -> Done:
     """Register with this package, in memory."""
-    import numba
+    os.environ["OMP_NUM_THREADS"] = str(job.threads)  # how many threads the kernels use
     import torch
 
     import napari_deformreg as nd
     from napari_deformreg.io import read_labels, write_transform
 
     torch.set_num_threads(job.threads)
-    numba.set_num_threads(min(job.threads, numba.config.NUMBA_NUM_THREADS))
-    settings = nd.Settings.from_preset(job.preset).changed(effort=job.effort, device=job.device)
+    settings = nd.Settings.from_preset(job.preset).changed(effort=job.effort, device=job.device).changed(**job.changes)
+    if job.plain:
+        without_kernels()
     for _ in range(1 if job.device == "cpu" else 2):  # a GPU's first run warms up
         began = time.perf_counter()
         images = [nd.read_image(str(job.find(side))) for side in ("fixed", "moving")]
@@ -88,6 +91,37 @@ def ours(job: Job) -> Done:
     stages = {"read": read - began, **result.provenance.seconds}
     stages["rest"] = done - began - sum(stages.values())
     return Done(done - began, "fixed_to_moving.h5", {"stages": stages, "notices": list(result.provenance.notices)})
+
+
+def without_kernels() -> None:
+    """Put plain torch in the place of the compiled kernels of the refinement's inner loop: what a program without them would do."""
+    import torch
+
+    from napari_deformreg.engine.kernels import cpu, lncc_cpu, reference
+
+    def tensor(array: Any) -> Any:
+        return torch.from_numpy(array)[None]
+
+    def warp(image: Any, field: Any, matrix: Any, offset: Any, with_gradient: bool, weight: Any = None) -> Any:
+        placed = tensor(field), torch.from_numpy(matrix.copy()), torch.from_numpy(offset.copy())
+        value, gradient, inside = reference.warp(tensor(image[None]), *placed, with_gradient)
+        if weight is not None:
+            inside = inside * reference.warp(tensor(weight[None]), *placed, False)[0]
+        return value[0, 0].numpy(), gradient[0].numpy() if with_gradient else gradient.numpy(), inside[0, 0].numpy()
+
+    def local_correlation(*given: Any) -> Any:
+        value, gradient = reference.lncc_value_and_gradient(*[tensor(part[None]) for part in given[:6]], *given[6:])
+        return float(value), gradient[0, 0].numpy()
+
+    def convolve(data: Any, kernels: Any) -> Any:
+        first, second, third = (torch.from_numpy(kernel) for kernel in kernels)
+        return reference.convolve_separable(tensor(data), (first, second, third))[0].numpy()
+
+    cpu.compose = lambda outer, inner, a=1.0, b=1.0: reference.compose(tensor(outer), tensor(inner), float(a), float(b))[0].numpy()
+    cpu.warp = warp
+    cpu.box_sum = lambda data, radius: reference.box_sum(tensor(data), radius)[0].numpy()
+    cpu.convolve_separable = convolve
+    lncc_cpu.lncc_value_and_gradient = local_correlation
 
 
 # --- peers --------------------------------------------------------------------------------------------------------------------------------
@@ -279,11 +313,15 @@ def main() -> None:
     parser.add_argument("--effort", default="default")
     parser.add_argument("--masks", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--changes", type=json.loads, default={}, metavar="JSON", help="changes to our settings")
+    parser.add_argument("--plain", action="store_true", help="ours without the compiled kernels of the inner loop")
     words = parser.parse_args()
     if words.missing is not None:
         print(json.dumps({"missing": {tool: missing(tool) for tool in words.missing}, "versions": versions()}))
         return
-    job = Job(words.case, words.out, words.threads, words.preset, words.effort, words.masks, words.device)
+    job = Job(
+        words.case, words.out, words.threads, words.preset, words.effort, words.masks, words.device, words.changes, words.plain
+    )  # fmt: skip
     done = TOOLS[words.tool](job)
     row = {"seconds": done.seconds, "transform": done.transform, **done.more}
     (words.out / "run.json").write_text(json.dumps(row), encoding="utf-8")
