@@ -105,7 +105,7 @@ def fold_mask(displacement_vox: Float[np.ndarray, "3 i j k"], margin: float = 0.
 
 def inverse_after(
     fields: PresentFields, box: Box, after_vox: Float[np.ndarray, "3 i j k"], back_flow: Float[np.ndarray, "3 i j k"],
-    changed: Bool[np.ndarray, "i j k"],
+    changed: Bool[np.ndarray, "i j k"], passes: int = INVERSE_PASSES,
 ) -> FieldPatch:
     """Bring the inverse up to date after a change of the displacement in a box.
 
@@ -119,6 +119,8 @@ def inverse_after(
         Displacement of the inverse of the flow, in the box.
     changed : (i, j, k) bool array
         Where the displacement changed at all.
+    passes : int
+        Of the Newton-like steps.
     """
     target = _landing_box(fields, box, after_vox, changed)
     if target is None:
@@ -127,7 +129,7 @@ def inverse_after(
     before = fields.backward_in(target)
     after = _at_box(back_flow, before, box, target)
     felt = ndimage.binary_dilation((after != before).any(axis=0), iterations=2)
-    for _ in range(INVERSE_PASSES):
+    for _ in range(passes):
         around = _read_box(fields, after, target).joined(box)
         forward = fields.forward_in(around)
         forward[(slice(None), *box.within(around))] = after_vox

@@ -11,23 +11,42 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import InputError
-from ...result import Correction, CorrectionKind, FieldPatch, PairFit, PairRole, RegistrationResult
+from ...result import Correction, CorrectionKind, FieldPatch, PairDoubt, PairFit, PairRole, RegistrationResult, Suggestion
 from ...settings import CorrectionSettings
-from ...space import Box, DisplacementField, Grid, LabelMap, LandmarkPairs, Volume
+from ...space import Box, DisplacementField, Grid, LabelMap, LandmarkPairs, Region, Volume
 from ...space.box import distance_mm
 from ..kernels import cpu
 from ..local_repair import inverse_near
 from ..tensors import guarded
-from .fields import PresentFields, fold_mask, reach_voxels
+from .doubts import doubts_of
+from .fields import INVERSE_PASSES, PresentFields, composed, fold_mask, reach_voxels
 from .images import CachedImages
+from .regions import (
+    STEPS_HARDER,
+    STIFF_VOX,
+    RegionKind,
+    changed_settings,
+    check_kind,
+    embedded,
+    region_window,
+    rigid_displacement,
+    softened,
+)
 from .settle import Settled, patches, settle, shown, similarity_of
 from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
+from .suggest import SEARCH_MM, suggested_partner
 
 CONTEXT_VOX = 3
 """Voxels of the images around what may move, so that windows of local correlation at its rim see both sides."""
 
 FARTHEST_PART = 0.7
 """A landmark is asked to move at most this part of the radius at once: what lies between it and the radius is squeezed."""
+
+REGION_INVERSE_PASSES = 8
+"""A region's start may be voxels away from where it was, so its inverse takes more passes."""
+
+WIDENED_TIMES = 4
+"""A rigid region's margin grows at most to five times what was asked for."""
 
 LEAST_RADIUS_VOX = 3.0
 """Below, the velocity's lattice has no voxel to move."""
@@ -154,7 +173,7 @@ class CorrectionSession:
         place, present = task.place, task.present
         with guarded():
             lattice = Lattice.over(place, velocity_grid(image_grids(place.box, self.fixed_grid)[-1]))
-            after = cpu.compose(present, lattice.full_flow(spline_velocity(lattice, passes=2)))
+            after = composed(present, lattice.full_flow(spline_velocity(lattice, passes=2)))
         forward = self.fields.forward_patch(place.box, after, np.asarray((after != present).any(axis=0)))
         moved = self.images.moved_in(place.box, after)
         return Correction(
@@ -259,17 +278,117 @@ class CorrectionSession:
         )
         return (hit_velocity(lattice, velocity) if settings.points_weight == 1 else velocity), lattice
 
-    def _corrected(self, task: Task, velocity: Tensor, lattice: Lattice, base: Float[np.ndarray, "3 i j k"] | None = None) -> Correction:
+    def _corrected(self, task: Task, velocity: Tensor, lattice: Lattice) -> Correction:
         """Turn a velocity into a correction."""
-        settled = settle(
-            task.present, task.present if base is None else base, lambda part, sign: lattice.full_flow(part * velocity, sign), task.place,
-            self.settings.folds.margin,
-        )
-        return self._finished(task, settled)
 
-    def _finished(self, task: Task, settled: Settled) -> Correction:
+        def change(part: float) -> tuple[np.ndarray, np.ndarray]:
+            return composed(task.present, lattice.full_flow(part * velocity)), lattice.full_flow(part * velocity, -1.0)
+
+        return self._finished(task, settle(task.present, change, task.place, self.settings.folds.margin), INVERSE_PASSES)
+
+    def resolve(
+        self, region: Region, kind: RegionKind, settings: CorrectionSettings | None = None, *, pairs: LandmarkPairs | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> Correction:
+        """Solve a region again.
+
+        Parameters
+        ----------
+        region : Region
+            Voxels of the fixed grid.
+        kind : str
+            harder: more steps and less smoothing; softer: the displacement evened out, then solved with more smoothing; rigid: the rigid
+            motion nearest to what the region does, blended with its surroundings over the margin.
+        settings : CorrectionSettings, optional
+            `margin_mm`, `steps` and, for given pairs, `points_weight`.
+        pairs, weights : optional
+            Landmarks in the region or its margin that take part (not where it becomes rigid); see `correct`.
+
+        Raises
+        ------
+        InputError
+            If the kind is unknown, or the region too small for a rigid motion.
+        """
+        check_kind(kind)
+        chosen = settings or CorrectionSettings()
+        if kind == "rigid":
+            return self._stiffened(region, chosen, pairs or _no_pairs())
+        task = self._region_task(region, kind, chosen.margin_mm, pairs or _no_pairs(), weights)
+        place, present = task.place, task.present
+        base = present if kind == "harder" else softened(present, place.window, place.grid, chosen.margin_mm)
+        changed = changed_settings(self.settings, kind)
+        steps = chosen.steps * (STEPS_HARDER if kind == "harder" else 1)
+        with guarded():
+            velocity, lattice = refined_velocity(
+                self.images.fixed_in(place.box), self.images.carried_in(place.box, base), place, image_grids(place.box, self.fixed_grid),
+                changed, chosen.points_weight, steps,
+            )
+
+            def change(part: float) -> tuple[np.ndarray, np.ndarray]:
+                start = present + part * (base - present)
+                flow, back = lattice.full_flow(part * velocity), lattice.full_flow(part * velocity, -1.0)
+                return composed(start, flow), cpu.compose(back, -part * (base - present))
+
+            return self._finished(task, settle(present, change, place, self.settings.folds.margin), REGION_INVERSE_PASSES)
+
+    def _stiffened(self, region: Region, settings: CorrectionSettings, pairs: LandmarkPairs) -> Correction:
+        """Make a region rigid; where its margin folds, a wider one is tried."""
+        margin_mm = settings.margin_mm
+        task, settled = self._stiffened_within(region, margin_mm, pairs)
+        for _ in range(WIDENED_TIMES):
+            if settled.part == 1:
+                break
+            margin_mm *= 1.5
+            task, settled = self._stiffened_within(region, margin_mm, pairs)
+            task.notices.append(f"The margin was widened to {margin_mm:.0f} mm, as a narrower one folds.")
+        return self._finished(task, settled, REGION_INVERSE_PASSES)
+
+    def _stiffened_within(self, region: Region, margin_mm: float, pairs: LandmarkPairs) -> tuple[Task, Settled]:
+        task = self._region_task(region, "rigid", margin_mm, pairs, None)
+        place, present = task.place, task.present
+        inside = embedded(region, place.box)
+        stiff = rigid_displacement(present, inside, place.grid, self.automatic.affine)
+
+        def change(part: float) -> tuple[np.ndarray, np.ndarray]:
+            blend = np.ascontiguousarray(part * place.window * (stiff - present), dtype=np.float32)
+            return present + blend, -blend
+
+        settled = settle(present, change, place, self.settings.folds.margin)
+        bent = float(np.abs(settled.after_vox - stiff)[:, inside].max())
+        return task, settled if settled.part < 1 or bent < STIFF_VOX else replace(settled, part=0.99)
+
+    def _region_task(
+        self, region: Region, kind: CorrectionKind, margin_mm: float, pairs: LandmarkPairs, weights: Mapping[str, float] | None
+    ) -> Task:
+        """Find the box and the window of a region."""
+        started, grid = time.perf_counter(), self.fixed_grid
+        reach = reach_voxels(grid, margin_mm, CONTEXT_VOX)
+        corners = np.array([region.box.start, region.box.stop], dtype=np.float64) - [[0.0], [1.0]]
+        box = Box.around(corners, reach, grid.shape)
+        if box is None or any(stop > size for stop, size in zip(region.box.stop, grid.shape, strict=True)):
+            raise InputError(f"The region reaches beyond the fixed image's grid {grid.shape}; expected it drawn on that image.")
+        window = region_window(embedded(region, box), box.grid(grid), margin_mm)
+        given = np.array([1.0 if weights is None else float(weights.get(name, 1.0)) for name in pairs.names])
+        inside = box.grid(grid).contains(pairs.fixed_points) & (given > 0)
+        pulls = Pulls(pairs.fixed_points[inside], self.carried_back(pairs.moving_points[inside]), given[inside])
+        size = 0.5 * float(np.linalg.norm(grid.spacing * np.array(region.box.shape)))
+        place = Place.region(box, grid, window, margin_mm + size, pulls)
+        return Task(kind, place, self.fields.forward_in(box), pairs, given, np.zeros((0, 3)), margin_mm, [], started)
+
+    def suggest(self, point: Float[np.ndarray, "3"], reach_mm: float = SEARCH_MM) -> Suggestion:
+        """Look for the partner of a fixed point (RAS+ mm) around where the present fields carry it."""
+        with guarded():
+            return suggested_partner(self.images, self.fields, np.asarray(point, dtype=np.float64), reach_mm)
+
+    def doubts(self, pairs: LandmarkPairs, weights: Mapping[str, float] | None = None) -> tuple[PairDoubt, ...]:
+        """Tell which pairs disagree with their neighbors and the automatic result, or with each other so that only a fold could do it."""
+        used = np.array([weights is None or weights.get(name, 1.0) > 0 for name in pairs.names], dtype=bool)
+        affine, first = self.automatic.affine, self.automatic.displacement
+        return doubts_of(pairs, used, affine.map(first.map(pairs.fixed_points)), affine, float(self.fixed_grid.spacing.max()))
+
+    def _finished(self, task: Task, settled: Settled, passes: int) -> Correction:
         place, present, after = task.place, task.present, settled.after_vox
-        forward, backward = patches(self.fields, place, settled)
+        forward, backward = patches(self.fields, place, settled, passes)
         look = shown(self.images, place.box, present, after)
         before_value, after_value = self._similarities(place, present, after)
         beyond = distance_mm(place.grid, task.centers) > task.radius_mm if len(task.centers) else place.window == 0
@@ -318,6 +437,10 @@ class CorrectionSession:
 
 def _own(field: DisplacementField) -> Float[np.ndarray, "i j k 3"]:
     return np.array(field.displacement_mm, dtype=np.float32)
+
+
+def _no_pairs() -> LandmarkPairs:
+    return LandmarkPairs((), np.zeros((0, 3)), np.zeros((0, 3)))
 
 
 def _coarsest(grid: Grid) -> float:

@@ -18,7 +18,7 @@ from ..folding import SURE_DETERMINANT, repair_at
 from ..optimize import weight_of
 from ..similarities import SIMILARITIES
 from ..tensors import Placed
-from .fields import PresentFields, composed, fold_mask, inverse_after
+from .fields import PresentFields, fold_mask, inverse_after
 from .images import CachedImages
 from .solve import Place
 
@@ -34,8 +34,8 @@ ALLOWED_BEYOND_VOX = 0.05
 MADE_SMALLER = "The whole of it would have folded: only {part:.0f} % of the motion could be made."
 NOTHING_POSSIBLE = "Nothing could be changed here without folding; try a larger radius."
 
-Flow = Callable[[float, float], Float[np.ndarray, "3 i j k"]]
-"""(part of the velocity, sign) -> displacement of its flow on the box's voxels."""
+Change = Callable[[float], tuple[Float[np.ndarray, "3 i j k"], Float[np.ndarray, "3 i j k"]]]
+"""Part of a change -> the displacement after it, and that of the inverse of the flow that it amounts to; both on the box's voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +71,15 @@ class Settled:
         return (MADE_SMALLER.format(part=100 * self.part),) if self.part > 0 else (NOTHING_POSSIBLE,)
 
 
-def settle(present: Float[np.ndarray, "3 i j k"], base: Float[np.ndarray, "3 i j k"], flow: Flow, place: Place, margin: float) -> Settled:
-    """Compose a flow with a base displacement; where that folds anew it is repaired, and where the repair is not enough made smaller.
+def settle(present: Float[np.ndarray, "3 i j k"], change: Change, place: Place, margin: float) -> Settled:
+    """Make a change; where it folds anew it is repaired, and where the repair is not enough made smaller.
 
     Parameters
     ----------
     present : (3, i, j, k) array
         The displacement as it is, in voxels.
-    base : (3, i, j, k) array
-        What the flow goes before: mostly the same array.
-    flow : callable
-        See `Flow`.
+    change : callable
+        See `Change`.
     margin : float
         What a repair raises determinants to.
     """
@@ -90,11 +88,12 @@ def settle(present: Float[np.ndarray, "3 i j k"], base: Float[np.ndarray, "3 i j
     folds_before = int(np.count_nonzero(fold_mask(present) & felt))
     part = 1.0
     for _ in range(SHRINK_TIMES):
-        after = _repaired(composed(base, flow(part, 1.0)), low, place, margin)
+        wanted, back_flow = change(part)
+        after = _repaired(wanted, low, place, margin)
         if after is not None:
             changed = np.asarray((after != present).any(axis=0))
             folds_after = int(np.count_nonzero(fold_mask(after) & felt))
-            return Settled(after, flow(part, -1.0), changed, folds_before, folds_after, part)
+            return Settled(after, back_flow, changed, folds_before, folds_after, part)
         part *= SHRINK
     return Settled(present, np.zeros_like(present), np.zeros(place.box.shape, bool), folds_before, folds_before, 0.0)
 
@@ -137,7 +136,7 @@ def similarity_of(fixed: Placed, moved: Placed, place: Place, settings: Settings
     return term.value_and_gradient(spec.features(moved.data), weight_of(moved))[0]
 
 
-def patches(fields: PresentFields, place: Place, settled: Settled) -> tuple[FieldPatch, FieldPatch]:
+def patches(fields: PresentFields, place: Place, settled: Settled, passes: int) -> tuple[FieldPatch, FieldPatch]:
     """Return what changes of the displacement and of its inverse."""
     forward = fields.forward_patch(place.box, settled.after_vox, settled.changed)
-    return forward, inverse_after(fields, place.box, settled.after_vox, settled.back_flow, settled.changed)
+    return forward, inverse_after(fields, place.box, settled.after_vox, settled.back_flow, settled.changed, passes)
