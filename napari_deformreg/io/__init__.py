@@ -25,6 +25,7 @@ from .label_names import names_beside
 from .landmarks_csv import read_landmarks, write_landmarks
 from .mgh import read_mgh, write_mgh
 from .nifti import read_nifti, write_nifti
+from .pair_lists import ImageFile, PairFiles, image_groups, read_pair_list
 from .paths import atomic_file, existing_file, split_volume_suffix, suffix_of
 from .raw import RawImage, to_labels, to_volume
 from .result_folder import RESULT_FILES, REVIEW_FILES, ResultFolder, atomic_folder, check_result_folder_target, open_result_folder
@@ -92,9 +93,10 @@ LANDMARK_SUFFIXES = (".csv", ".tsv", ".fcsv")
 
 __all__ = [
     "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "REVIEW_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "Convention",
-    "DescribedTransform", "ResultFolder", "ReviewFiles", "atomic_file", "atomic_folder", "check_result_folder_target",
-    "open_result_folder", "read_described_transform", "read_described_transforms", "read_image", "read_labels", "read_landmarks",
-    "read_review_files", "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_image", "write_labels",
+    "DescribedTransform", "ImageFile", "PairFiles", "ResultFolder", "ReviewFiles", "atomic_file", "atomic_folder",
+    "check_result_folder_target", "image_groups", "open_result_folder", "read_described_transform", "read_described_transforms",
+    "read_image", "read_labels", "read_landmarks", "read_pair_list", "read_review_files",
+    "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_image", "write_labels",
     "write_landmarks", "write_review_files", "write_transform",
 ]  # fmt: skip
 

@@ -18,11 +18,10 @@ from ..engine.pyramid import at_grid
 from ..engine.resample import resample_labels
 from ..engine.tensors import Placed
 from ..errors import InputError, SettingsError
-from ..io import read_image, read_labels, read_landmarks
+from ..io import READERS, ImageFile, PairFiles, image_groups, read_image, read_labels, read_landmarks, read_pair_list
 from ..settings import Settings
 from ..space import AffineTransform, Grid, LabelMap, LandmarkPairs, Volume
 from .config import ImageData, TrainingConfig
-from .pair_lists import ImageFile, PairFiles, read_folder, read_pair_list
 from .pairs import PairSource, TrainingPair
 from .randomness import seeded
 
@@ -255,7 +254,7 @@ def _split(data: ImageData, seed: int) -> tuple[Choice, Choice]:
         learned = tuple(read_pair_list(data.pairs))
     else:
         assert data.folder is not None
-        learned = read_folder(data.folder, data.labels)
+        learned = image_groups(data.folder, data.labels, READERS)
     if data.validation_pairs is not None:
         return learned, tuple(read_pair_list(data.validation_pairs))
     if data.held_out == 0:

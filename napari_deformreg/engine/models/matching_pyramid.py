@@ -48,6 +48,8 @@ class MatchingPyramid(VelocityModel):
         Channels of the network that corrects the matches, for each level from `finest` to the coarsest.
     finest : int
         Level at which the velocity is returned: 1 is half resolution.
+    repeats : sequence of int, optional
+        How often each level of `hidden` is asked, each time from the velocity that it gave before; once when left out.
 
     References
     ----------
@@ -57,14 +59,18 @@ class MatchingPyramid(VelocityModel):
     """
 
     def __init__(
-        self, dimensions: int = 3, features: Sequence[int] = (8, 16, 32, 32), hidden: Sequence[int] = (16, 24, 32), finest: int = 1
+        self, dimensions: int = 3, features: Sequence[int] = (8, 16, 32, 32), hidden: Sequence[int] = (16, 24, 32), finest: int = 1,
+        repeats: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.repeats = (1,) * len(hidden) if repeats is None else tuple(repeats)
         if dimensions not in CONVOLUTIONS or not 0 <= finest < len(features) or len(hidden) != len(features) - finest:
             raise InputError(
                 "Expected 2 or 3 dimensions, a finest level that exists, and hidden channels for each level from the finest on; got "
                 f"dimensions={dimensions}, features={list(features)}, hidden={list(hidden)}, finest={finest}."
             )
+        if len(self.repeats) != len(hidden) or min(self.repeats) < 1:
+            raise InputError(f"Expected repeats of 1 or more for each of {len(hidden)} levels; got {list(self.repeats)}.")
         self.dimensions, self.features, self.hidden, self.finest = dimensions, tuple(features), tuple(hidden), finest
         self.encoder = _Encoder(dimensions, self.features)
         self.matchers = nn.ModuleList(
@@ -76,7 +82,7 @@ class MatchingPyramid(VelocityModel):
         """What `build_model` needs to make an equal, untrained model."""
         return {
             "name": "matching_pyramid", "dimensions": self.dimensions, "features": list(self.features), "hidden": list(self.hidden),
-            "finest": self.finest,
+            "finest": self.finest, "repeats": list(self.repeats),
         }  # fmt: skip
 
     @property
@@ -123,16 +129,18 @@ class MatchingPyramid(VelocityModel):
 
     def _predict(self, levels: list[tuple[_Matcher, Tensor, Tensor]]) -> list[Tensor]:
         found: list[Tensor] = []
-        for matcher, first, second in levels:
+        for (matcher, first, second), times in zip(levels, reversed(self.repeats), strict=True):
             shape = tuple(first.shape[2:])
-            start = resize_field(found[-1], shape) if found else first.new_zeros((len(first), self.dimensions, *shape))
-            found.append(matcher(first, second, start))
+            velocity = resize_field(found[-1], shape) if found else first.new_zeros((len(first), self.dimensions, *shape))
+            for _ in range(times):
+                velocity = matcher(first, second, velocity)
+            found.append(velocity)
         return found
 
     def _levels(self, fixed: Tensor, moving: Tensor) -> list[tuple[_Matcher, Tensor, Tensor]]:
         """Matcher, fixed features and moving features of each level, coarse to fine."""
         self._check(fixed, moving)
-        described = self.encoder(torch.cat([fixed, moving]))[self.finest :]
+        described = self.encoder(torch.cat([fixed, moving]), self.finest)
         halves = [features.chunk(2) for features in described]
         levels = [(matcher, first, second) for matcher, (first, second) in zip(self._typed_matchers(), halves, strict=True)]
         return levels[::-1]
@@ -200,16 +208,17 @@ class _Encoder(nn.Module):
                 self.context.append(CONVOLUTIONS[dimensions](channels, features[level - 1], 1))
             inputs = channels
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor, finest: int) -> list[Tensor]:
+        """Return the features from a level on; what flows down stops there, so that no time is spent on finer ones."""
         with torch.no_grad():
             described = torch.cat([image, self_similarity(image)], dim=1)
         levels = []
         for block in self.down:
             described = block(described)
             levels.append(described)
-        for level in range(len(levels) - 2, -1, -1):
+        for level in range(len(levels) - 2, finest - 1, -1):
             levels[level] = levels[level] + resize(self.context[level](levels[level + 1]), tuple(levels[level].shape[2:]))
-        return levels
+        return levels[finest:]
 
 
 def _block(dimensions: int, inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:

@@ -88,9 +88,25 @@ def test_sizes_that_do_not_fit_are_refused(shape):
         model(torch.rand((1, 1, *shape)), torch.rand((1, 1, *shape)))
 
 
+def test_a_level_that_is_asked_twice_goes_on_from_its_own_answer():
+    once, twice = MatchingPyramid(2, (4, 6, 8), (4, 4)), MatchingPyramid(2, (4, 6, 8), (4, 4), repeats=(2, 1))  # the finest level twice
+    twice.load_state_dict(once.state_dict())
+    fixed, moving = pattern((33, 25), 1, seed=3), pattern((33, 25), 1, seed=4)
+    levels = once.velocities(fixed, moving)
+    matcher, first, second = once._levels(fixed, moving)[-1]
+    torch.testing.assert_close(twice(fixed, moving), matcher(first, second, levels[-1]))
+    torch.testing.assert_close(twice.velocities(fixed, moving)[0], levels[0])
+    again = build_model(twice.architecture)
+    again.load_state_dict(once.state_dict())
+    torch.testing.assert_close(again(fixed, moving), twice(fixed, moving))
+
+
 def test_impossible_architectures_are_refused():
     with pytest.raises(InputError, match="hidden channels for each level"):
         MatchingPyramid(3, features=(4, 6, 8), hidden=(4,))
+    for repeats in ((1,), (0, 1)):
+        with pytest.raises(InputError, match="repeats of 1 or more for each of 2 levels"):
+            MatchingPyramid(3, features=(4, 6, 8), hidden=(4, 4), repeats=repeats)
 
 
 def test_self_similarity_is_the_engines_descriptor_away_from_the_rim():

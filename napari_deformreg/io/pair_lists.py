@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import FileFormatError, InputError
-from ..io import READERS, suffix_of
+from .paths import suffix_of
 
 ROLES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
 
@@ -76,15 +76,17 @@ def _pair(row: Mapping[str | None, object], number: int, path: Path) -> PairFile
     )  # fmt: skip
 
 
-def read_folder(folder: Path, labels: Path | None = None) -> dict[str, list[ImageFile]]:
+def image_groups(folder: Path, labels: Path | None, suffixes: Collection[str]) -> dict[str, list[ImageFile]]:
     """Find the images of a folder and its subfolders; those of one subfolder belong together.
 
     Parameters
     ----------
     folder : Path
         Where the images lie.
-    labels : Path, optional
+    labels : Path or None
         Where label maps of the same names lie, in the same subfolders.
+    suffixes : collection of str
+        Of files that can be read.
 
     Raises
     ------
@@ -93,11 +95,11 @@ def read_folder(folder: Path, labels: Path | None = None) -> dict[str, list[Imag
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder} of images. Check data.folder.")
-    known = _label_files(labels)
+    known = _label_files(labels, suffixes)
     groups: dict[str, list[ImageFile]] = {}
     found = 0
-    for file in sorted(path for path in folder.rglob("*") if path.is_file() and suffix_of(path, READERS) is not None):
-        name = _stem(file, folder)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and suffix_of(path, suffixes) is not None):
+        name = _stem(file, folder, suffixes)
         if known is not None and name not in known:
             raise InputError(f"There is no label map {name}.* in {labels} for {file}. Give one for each image, or leave out data.labels.")
         found += 1
@@ -105,18 +107,19 @@ def read_folder(folder: Path, labels: Path | None = None) -> dict[str, list[Imag
     groups = {name: files for name, files in groups.items() if len(files) > 1}
     if not groups:
         what = f"{found} image(s), but no two in one subfolder" if found else "no images"
-        raise InputError(f"{folder} has {what}; a pair needs two. Expected files ending with one of {', '.join(READERS)}.")
+        raise InputError(f"{folder} has {what}; a pair needs two. Expected files ending with one of {', '.join(suffixes)}.")
     return groups
 
 
-def _label_files(folder: Path | None) -> dict[str, Path] | None:
+def _label_files(folder: Path | None, suffixes: Collection[str]) -> dict[str, Path] | None:
     if folder is None:
         return None
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder} of label maps. Check data.labels.")
-    return {_stem(file, folder): file for file in sorted(folder.rglob("*")) if file.is_file() and suffix_of(file, READERS) is not None}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and suffix_of(file, suffixes) is not None]
+    return {_stem(file, folder, suffixes): file for file in files}
 
 
-def _stem(file: Path, folder: Path) -> str:
-    suffix = suffix_of(file, READERS) or ""
+def _stem(file: Path, folder: Path, suffixes: Collection[str]) -> str:
+    suffix = suffix_of(file, suffixes) or ""
     return str(file.relative_to(folder))[: -len(suffix)]
