@@ -49,7 +49,8 @@ class MatchingPyramid(VelocityModel):
     finest : int
         Level at which the velocity is returned: 1 is half resolution.
     repeats : sequence of int, optional
-        How often each level of `hidden` is asked, each time from the velocity that it gave before; once when left out.
+        How often each level of `hidden` is asked, each time from the velocity that it gave before; once when left out. Where the true
+        velocity is taught each is asked once: asked twice there as well, a network learned no more in half as much time again.
 
     References
     ----------
@@ -97,7 +98,7 @@ class MatchingPyramid(VelocityModel):
 
     def velocities(self, fixed: Float[Tensor, "n 1 *spatial"], moving: Float[Tensor, "n 1 *spatial"]) -> list[Tensor]:
         """Return the velocity after each level, coarse to fine, each on its own lattice and in its voxels."""
-        return self._predict(self._levels(fixed, moving))
+        return self._predict(self._levels(fixed, moving), self.repeats)
 
     def supervised(
         self, fixed: Tensor, moving: Tensor, velocity_vox: Tensor, weight: Tensor, generator: torch.Generator
@@ -125,11 +126,11 @@ class MatchingPyramid(VelocityModel):
             error = matcher.cross_entropy(first, second, resize_field(velocity_vox, shape), resize(shifts.to(first), shape))
             level_weight = resize(weight, shape)
             losses.append((error * level_weight).sum() / level_weight.sum().clamp_min(1e-6))
-        return self._predict(levels), torch.stack(losses).mean()
+        return self._predict(levels, (1,) * len(levels)), torch.stack(losses).mean()
 
-    def _predict(self, levels: list[tuple[_Matcher, Tensor, Tensor]]) -> list[Tensor]:
+    def _predict(self, levels: list[tuple[_Matcher, Tensor, Tensor]], repeats: tuple[int, ...]) -> list[Tensor]:
         found: list[Tensor] = []
-        for (matcher, first, second), times in zip(levels, reversed(self.repeats), strict=True):
+        for (matcher, first, second), times in zip(levels, reversed(repeats), strict=True):
             shape = tuple(first.shape[2:])
             velocity = resize_field(found[-1], shape) if found else first.new_zeros((len(first), self.dimensions, *shape))
             for _ in range(times):

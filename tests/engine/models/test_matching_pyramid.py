@@ -96,6 +96,8 @@ def test_a_level_that_is_asked_twice_goes_on_from_its_own_answer():
     matcher, first, second = once._levels(fixed, moving)[-1]
     torch.testing.assert_close(twice(fixed, moving), matcher(first, second, levels[-1]))
     torch.testing.assert_close(twice.velocities(fixed, moving)[0], levels[0])
+    taught, _ = twice.supervised(fixed, moving, torch.zeros((1, 2, 33, 25)), torch.ones_like(fixed), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(taught[-1], levels[-1])
     again = build_model(twice.architecture)
     again.load_state_dict(once.state_dict())
     torch.testing.assert_close(again(fixed, moving), twice(fixed, moving))
