@@ -174,9 +174,17 @@ def _padded(data: Tensor, margin: int) -> Tensor:
 
 
 def _mean_of_three(data: Tensor) -> Tensor:
-    pool = F.avg_pool3d if data.dim() == 5 else F.avg_pool2d
-    pooled: Tensor = pool(data, 3, stride=1, padding=1, count_include_pad=False)
-    return pooled
+    """Average over three voxels an axis, over fewer at the rim."""
+    if torch.is_grad_enabled():  # one step for autograd, and the very sums that the bundled weights were trained with
+        pool = F.avg_pool3d if data.dim() == 5 else F.avg_pool2d
+        pooled: Tensor = pool(data, 3, stride=1, padding=1, count_include_pad=False)
+        return pooled
+    for axis in range(2, data.dim()):  # axis by axis takes a quarter of the time
+        inner = torch.add(data.narrow(axis, 0, data.shape[axis] - 2), data.narrow(axis, 1, data.shape[axis] - 2))
+        inner.add_(data.narrow(axis, 2, data.shape[axis] - 2)).div_(3)
+        ends = [(data.narrow(axis, first, 1) + data.narrow(axis, first + 1, 1)) / 2 for first in (0, data.shape[axis] - 2)]
+        data = torch.cat([ends[0], inner, ends[1]], dim=axis)
+    return data
 
 
 def self_similarity(image: Float[Tensor, "n 1 *spatial"]) -> Float[Tensor, "n c *spatial"]:
@@ -211,7 +219,7 @@ class _Encoder(nn.Module):
 
     def forward(self, image: Tensor, finest: int) -> list[Tensor]:
         """Return the features from a level on; what flows down stops there, so that no time is spent on finer ones."""
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.training):  # nothing here has a gradient; see _mean_of_three
             described = torch.cat([image, self_similarity(image)], dim=1)
         levels = []
         for block in self.down:

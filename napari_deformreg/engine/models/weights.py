@@ -63,8 +63,8 @@ class BundledFile:
 
 
 BUNDLED_FILES: dict[str, BundledFile] = {
-    "general-3d": BundledFile("general-3d.safetensors", "070e9be31e5b31775995d5c592af7fd351d8ebfe04192b25d2431612af19800f", "BSD-3-Clause"),
-    "general-2d": BundledFile("general-2d.safetensors", "1fe1d6cb8ed9740cf2734672d8ddd8b52e51d1e02d0d9990a4bd74258ade3b4e", "BSD-3-Clause"),
+    "general-3d": BundledFile("general-3d.safetensors", "996cf8124b29b519a139068153445e4e243dc27f339db13ade3f9fb578d92e0c", "BSD-3-Clause"),
+    "general-2d": BundledFile("general-2d.safetensors", "bdd315e264db1b3d3df51dc69b1286229516ecc2ce591fa714a6ac615760fc48", "BSD-3-Clause"),
 }
 """Files of the bundled models; their names and what they are good for are in `settings.BUNDLED_MODELS`."""
 
