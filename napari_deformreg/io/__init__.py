@@ -6,7 +6,7 @@ To add a format: a file with ``read_…`` and ``write_…``, and a row in the ta
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,14 +15,17 @@ import numpy as np
 from jaxtyping import Shaped
 
 from ..errors import FileFormatError
-from ..space import Grid, LabelMap, Transform, TransformChain, Volume
+from ..space import Grid, LabelMap, Landmarks, Transform, TransformChain, Volume
 from .described_transforms import Convention, DescribedTransform, read_described_transform, read_described_transforms
 from .displacement_images import read_itk_field, read_nifti_field
+from .elastix_points import read_elastix_points, write_elastix_points
 from .itk_hdf5 import read_itk_hdf5, write_itk_hdf5
 from .itk_images import read_itk_image, read_picture, write_itk_image
 from .itk_transforms import read_itk_transform, write_itk_matrix, write_itk_transform
 from .label_names import names_beside
-from .landmarks_csv import read_landmarks, write_landmarks
+from .landmark_pairs import WeightedPairs, read_bigwarp, read_pairs, write_bigwarp, write_pairs
+from .landmarks_csv import CoordinateSystem, read_landmark_table, write_fcsv, write_landmark_table
+from .markups_json import read_markups, write_markups
 from .mgh import read_mgh, write_mgh
 from .nifti import read_nifti, write_nifti
 from .pair_lists import ImageFile, PairFiles, image_groups, read_pair_list
@@ -88,16 +91,34 @@ TRANSFORM_WRITERS: dict[str, Callable[[Path, Transform], None]] = {
 }
 """Transform suffix -> its writer."""
 
-LANDMARK_SUFFIXES = (".csv", ".tsv", ".fcsv")
-"""Suffixes of landmark tables."""
+LANDMARK_READERS: dict[str, Callable[[Path], Landmarks]] = {
+    ".csv": read_landmark_table,
+    ".tsv": read_landmark_table,
+    ".fcsv": read_landmark_table,
+    ".mrk.json": read_markups,
+    ".pts": read_elastix_points,
+    ".txt": read_elastix_points,
+}
+"""Landmark suffix -> its reader."""
+
+LANDMARK_WRITERS: dict[str, Callable[[Path, Landmarks], None]] = {
+    ".fcsv": write_fcsv,
+    ".mrk.json": write_markups,
+    ".pts": write_elastix_points,
+    ".txt": write_elastix_points,
+}
+"""Landmark suffix -> its writer, where that is no table."""
+
+LANDMARK_SUFFIXES = tuple(LANDMARK_READERS)
+"""Suffixes of landmark files."""
 
 __all__ = [
-    "LANDMARK_SUFFIXES", "READERS", "RESULT_FILES", "REVIEW_FILES", "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "Convention",
-    "DescribedTransform", "ImageFile", "PairFiles", "ResultFolder", "ReviewFiles", "atomic_file", "atomic_folder",
-    "check_result_folder_target", "image_groups", "open_result_folder", "read_described_transform", "read_described_transforms",
-    "read_image", "read_labels", "read_landmarks", "read_pair_list", "read_review_files",
-    "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_image", "write_labels",
-    "write_landmarks", "write_review_files", "write_transform",
+    "LANDMARK_READERS", "LANDMARK_SUFFIXES", "LANDMARK_WRITERS", "READERS", "RESULT_FILES", "REVIEW_FILES", "TRANSFORM_READERS",
+    "TRANSFORM_WRITERS", "WRITERS", "Convention", "DescribedTransform", "ImageFile", "PairFiles", "ResultFolder", "ReviewFiles",
+    "WeightedPairs", "atomic_file", "atomic_folder", "check_result_folder_target", "image_groups", "open_result_folder", "read_bigwarp",
+    "read_described_transform", "read_described_transforms", "read_image", "read_labels", "read_landmarks", "read_pair_list",
+    "read_pairs", "read_review_files", "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_bigwarp",
+    "write_image", "write_labels", "write_landmarks", "write_pairs", "write_review_files", "write_transform",
 ]  # fmt: skip
 
 
@@ -159,6 +180,45 @@ def write_labels(path: str | os.PathLike[str], labels: LabelMap) -> None:
     kinds = (np.uint8, np.int16, np.int32)
     kind = next(kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
     _row(WRITERS, Path(path), "write")(Path(path), labels.data.astype(kind), labels.grid)
+
+
+def read_landmarks(path: str | os.PathLike[str]) -> Landmarks:
+    """Read named points of any supported format (see `LANDMARK_READERS`), RAS+ mm; what has another suffix is read as a table.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not what its suffix says; names the line.
+    InputError
+        If there is no file, no point, or a name occurs twice.
+    """
+    file = existing_file(path)
+    suffix = suffix_of(file, LANDMARK_READERS)
+    return LANDMARK_READERS.get(suffix or "", read_landmark_table)(file)
+
+
+def write_landmarks(
+    path: str | os.PathLike[str], landmarks: Landmarks, *, coordinate_system: CoordinateSystem = "RAS",
+    columns: Mapping[str, Sequence[object]] | None = None,
+) -> None:
+    """Write named points; the suffix names the format (see `LANDMARK_WRITERS`), CSV where it names none.
+
+    Parameters
+    ----------
+    path : path
+        Where to write.
+    landmarks : Landmarks
+        The points, RAS+ mm.
+    coordinate_system : str
+        RAS or LPS, for CSV; the other formats have their own, which they state.
+    columns : mapping, optional
+        More columns by name for CSV, one value a point; the other formats have no room for them.
+    """
+    suffix = suffix_of(path, LANDMARK_WRITERS)
+    if suffix is None:
+        write_landmark_table(path, landmarks, coordinate_system=coordinate_system, columns=columns)
+    else:
+        LANDMARK_WRITERS[suffix](Path(path), landmarks)
 
 
 def read_transform(path: str | os.PathLike[str]) -> TransformChain:

@@ -39,7 +39,7 @@ class _Layout:
     system: CoordinateSystem | None
 
 
-def read_landmarks(path: str | os.PathLike[str]) -> Landmarks:
+def read_landmark_table(path: str | os.PathLike[str]) -> Landmarks:
     """Read named points; coordinates are RAS+ mm, or LPS+ mm when a comment line or the column names say so.
 
     Raises
@@ -70,7 +70,7 @@ def read_landmarks(path: str | os.PathLike[str]) -> Landmarks:
     return Landmarks(lps_to_ras(array) if system == "LPS" else array, tuple(names))
 
 
-def write_landmarks(
+def write_landmark_table(
     path: str | os.PathLike[str],
     landmarks: Landmarks,
     *,
@@ -108,6 +108,21 @@ def write_landmarks(
         writer.writerow(["name", *axes, *more])
         for index, (name, point) in enumerate(zip(landmarks.names, points, strict=True)):
             writer.writerow([name, *map(_cell, point), *(_cell(values[index]) for values in more.values())])
+
+
+def write_fcsv(path: Path, landmarks: Landmarks) -> None:
+    """Write 3D Slicer's older fiducial list, in LPS mm (as version 4.11 and newer declare it)."""
+    rows = [
+        f"{number},{','.join(str(_cell(value)) for value in point)},0,0,0,1,1,1,0,{_quoted(name)},,"
+        for number, (name, point) in enumerate(zip(landmarks.names, ras_to_lps(landmarks.points), strict=True), start=1)
+    ]
+    head = ["# Markups fiducial file version = 4.11", "# CoordinateSystem = LPS"]
+    with atomic_file(path) as partial:
+        partial.write_text("\n".join([*head, "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID", *rows]) + "\n")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if any(sign in name for sign in ',"') else name
 
 
 def _cell(value: object) -> object:

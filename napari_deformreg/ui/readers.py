@@ -17,7 +17,7 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 VOLUME_SUFFIXES = tuple(suffix for suffix in READERS if suffix not in PICTURES and not suffix.startswith((".hdr", ".img")))
 
 VOLUME_FILTER = f"Images ({' '.join(f'*{suffix}' for suffix in READERS)})"
-LANDMARK_FILTER = "Landmarks (*.csv *.tsv *.fcsv)"
+LANDMARK_FILTER = "Landmarks (*.csv *.tsv *.fcsv *.mrk.json *.pts *.txt)"
 
 LABEL_WORDS = ("label", "seg", "mask", "atlas", "aparc", "aseg", "parcellation")
 """A file whose name holds one of these words, and whole numbers, is opened as labels."""

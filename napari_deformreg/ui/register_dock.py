@@ -184,7 +184,7 @@ class RegisterDock(QTabWidget):
                 self.open_file(self._free_role(path), path)
 
     def _free_role(self, path: Path) -> str:
-        kind = "landmarks" if path.suffix.lower() in (".csv", ".tsv", ".fcsv") else ""
+        kind = "landmarks" if path.name.lower().endswith((".csv", ".tsv", ".fcsv", ".mrk.json", ".pts")) else ""
         first, second = (f"fixed_{kind}", f"moving_{kind}") if kind else ("fixed", "moving")
         taken = {row for row, _ in self._waiting}
         return second if self.page.rows[first].value() is not None or self.page.rows[first] in taken else first
