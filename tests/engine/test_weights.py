@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,15 @@ def test_a_bundled_model_is_checked_by_its_sha256(saved, monkeypatch):
     saved.unlink()
     with pytest.raises(FileFormatError, match="got no file"):
         open_model("tiny-1")
+
+
+def test_the_bundled_networks_load_without_torchs_compiler():
+    """It takes seconds to import, and nothing here needs it."""
+    program = (
+        "import sys\n"
+        "from napari_deformreg.engine.models.weights import open_model\n"
+        "from napari_deformreg.settings import BUNDLED_MODELS\n"
+        "for name in BUNDLED_MODELS: open_model(name)\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

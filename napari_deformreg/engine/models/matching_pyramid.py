@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -244,7 +245,8 @@ class _Matcher(nn.Module):
         self.shifts = _shifts(dimensions)
         convolution = CONVOLUTIONS[dimensions]
         self.project = convolution(channels, channels, 1)
-        self.log_sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS).log())
+        # The logarithm is Python's: of a tensor under construction on the meta device it would load torch's whole compiler.
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(FIRST_SHARPNESS)))
         self.gain = nn.Parameter(torch.tensor(0.5))
         last = convolution(hidden, dimensions, 3, padding=1)
         nn.init.zeros_(last.weight)
