@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def run(plan: Plan, case: Path, tool: str, folder: Path) -> dict[str, Any]:
     """Run one registration: seconds, peak memory, processor seconds, or why it failed."""
     with (folder / "log.txt").open("wb") as log:
         began = time.monotonic()
-        child = subprocess.Popen(plan.command(case, tool, folder), stdout=log, stderr=subprocess.STDOUT, env=plan.environment)
+        command = plan.command(case, tool, folder)
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=plan.environment, start_new_session=True)
         status, used, stopped = waited(child, plan.limit_s, plan.memory_limit_gib)
         wall = time.monotonic() - began
     row = {"wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime, "peak_gib": used.ru_maxrss / 2**20}
@@ -103,7 +105,7 @@ def waited(child: subprocess.Popen[bytes], limit_s: float, limit_gib: float) -> 
         elif resident_gib(child.pid) > limit_gib:
             stopped = f"ended at {limit_gib:g} GiB"
         if stopped:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)  # with what it started itself
         else:
             time.sleep(0.02)
 

@@ -123,11 +123,11 @@ def repair_at(field: Float[np.ndarray, "3 i j k"], region: Bool[np.ndarray, "i j
 
 def _summed_up(original: np.ndarray, projected: np.ndarray, array: np.ndarray, before: int, passes: int) -> Repair:
     left = int(_fold_voxels(array, 0.0).sum())
-    change = np.sqrt(np.square(array - original).sum(axis=0))
-    changed = change > 0
+    moved = (array != original).any(axis=0)
+    change = np.sqrt(np.square(array[:, moved] - original[:, moved]).sum(axis=0)) if moved.any() else np.zeros(1)
     return Repair(
-        before, left, passes, float(change.max()), float(change[changed].mean()) if changed.any() else 0.0, int(changed.sum()),
-        int((array != projected).any(axis=0).sum()),
+        before, left, passes, float(change.max()), float(change.mean()), int(moved.sum()),
+        0 if projected is array else int((array != projected).any(axis=0).sum()),
     )
 
 
