@@ -63,7 +63,7 @@ class BundledFile:
 
 
 BUNDLED_FILES: dict[str, BundledFile] = {
-    "general-3d": BundledFile("general-3d.safetensors", "996cf8124b29b519a139068153445e4e243dc27f339db13ade3f9fb578d92e0c", "BSD-3-Clause"),
+    "general-3d": BundledFile("general-3d.safetensors", "0bd5250ff9f8fc5b832af1cfc53da64010499b23f9e3f495d854c41bb1c31c70", "BSD-3-Clause"),
     "general-2d": BundledFile("general-2d.safetensors", "bdd315e264db1b3d3df51dc69b1286229516ecc2ce591fa714a6ac615760fc48", "BSD-3-Clause"),
 }
 """Files of the bundled models; their names and what they are good for are in `settings.BUNDLED_MODELS`."""

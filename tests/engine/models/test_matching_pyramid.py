@@ -103,6 +103,25 @@ def test_a_level_that_is_asked_twice_goes_on_from_its_own_answer():
     torch.testing.assert_close(again(fixed, moving), twice(fixed, moving))
 
 
+@pytest.mark.parametrize(("dimensions", "shape"), [(2, (33, 25)), (3, (17, 25, 17))])
+def test_means_of_three_are_the_same_with_and_without_gradients(dimensions, shape):
+    plain = MatchingPyramid(dimensions, (4, 6, 8), (4, 4))
+    smooth = MatchingPyramid(dimensions, (4, 6, 8), (4, 4), smoothing=2)
+    smooth.load_state_dict(plain.state_dict())
+    fixed, moving = pattern(shape, 1, seed=5), pattern(shape, 1, seed=6)
+    pool = torch.nn.functional.avg_pool3d if dimensions == 3 else torch.nn.functional.avg_pool2d
+    expected = plain(fixed, moving)
+    for _ in range(2):
+        expected = pool(expected, 3, stride=1, padding=1, count_include_pad=False)
+    torch.testing.assert_close(smooth(fixed, moving), expected, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(smooth(fixed, moving), expected, atol=1e-4, rtol=1e-3)
+    taught, _ = smooth.supervised(
+        fixed, moving, torch.zeros((1, dimensions, *shape)), torch.ones_like(fixed), torch.Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(taught[-1], plain(fixed, moving))
+
+
 def test_impossible_architectures_are_refused():
     with pytest.raises(InputError, match="hidden channels for each level"):
         MatchingPyramid(3, features=(4, 6, 8), hidden=(4,))
