@@ -34,7 +34,7 @@ from .regions import (
 )
 from .settle import Settled, patches, settle, shown, similarity_of
 from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
-from .suggest import SEARCH_MM, suggested_partner
+from .suggest import suggested_partner
 
 CONTEXT_VOX = 3
 """Voxels of the images around what may move, so that windows of local correlation at its rim see both sides."""
@@ -375,8 +375,8 @@ class CorrectionSession:
         place = Place.region(box, grid, window, margin_mm + size, pulls)
         return Task(kind, place, self.fields.forward_in(box), pairs, given, np.zeros((0, 3)), margin_mm, [], started)
 
-    def suggest(self, point: Float[np.ndarray, "3"], reach_mm: float = SEARCH_MM) -> Suggestion:
-        """Look for the partner of a fixed point (RAS+ mm) around where the present fields carry it."""
+    def suggest(self, point: Float[np.ndarray, "3"], reach_mm: float | None = None) -> Suggestion:
+        """Look for the partner of a fixed point (RAS+ mm) around where the present fields carry it, by default within 25 mm (voxels)."""
         with guarded():
             return suggested_partner(self.images, self.fields, np.asarray(point, dtype=np.float64), reach_mm)
 
