@@ -8,9 +8,9 @@ from typing import Any
 
 from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QWidget
 
 from . import garbage
+from .canvas_rest import CanvasRest
 from .layers import LayerTuple
 from .turns import Turns
 
@@ -27,6 +27,7 @@ class LayerAdder(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._turns = Turns(self)
+        self._rest = CanvasRest(parent)
         self._added: list[Any] = []
 
     @property
@@ -42,7 +43,7 @@ class LayerAdder(QObject):
     def stop(self) -> None:
         """Add no more; what is there stays."""
         self._turns.stop()
-        self._paint(True)
+        self._rest.end()
 
     def _make_room(self, layer: Any) -> Generator[None, None, None]:
         """Do by itself what adding a layer would do too: letting go of the selected one, and sliders for the first one."""
@@ -56,14 +57,8 @@ class LayerAdder(QObject):
             dims.range = tuple(zip(*extent.world, extent.step, strict=True))
             yield
 
-    def _paint(self, painting: bool) -> None:
-        """Put painting the window off to a turn of its own, or let it happen."""
-        parent = self.parent()
-        if isinstance(parent, QWidget):
-            parent.window().setUpdatesEnabled(painting)
-
     def _finish(self) -> None:
-        self._paint(True)
+        self._rest.end()
         added, self._added = self._added, []
         self.done.emit([layer for layer in added if layer in self._viewer.layers])
 
@@ -73,18 +68,19 @@ class LayerAdder(QObject):
             later = {name: arguments[name] for name in LATER if name in arguments}
             now = {name: value for name, value in arguments.items() if name not in LATER}
             layer = Layer.create(data, {**now, "visible": False}, kind)
+            self._rest.begin()
             yield from self._make_room(layer)
-            garbage.set_aside()
-            self._paint(False)
-            self._viewer.add_layer(layer)
+            with garbage.put_off():
+                self._viewer.add_layer(layer)
             self._added.append(layer)
-            yield
-            self._paint(True)
             yield
             for name, value in {**later, "visible": later.get("visible", True)}.items():
                 if layer in self._viewer.layers and getattr(layer, name) is not value:
                     setattr(layer, name, value)
                     yield
+            if layer in self._viewer.layers and layer.visible:
+                self._rest.end()
+                yield
 
 
 _warming = Lock()

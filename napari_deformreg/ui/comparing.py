@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from . import compat, garbage
 from . import result_layers as parts
+from .canvas_rest import CanvasRest
 from .comparison import Checkerboard, Composite, Mode, Rule, Wipe, difference, linked_limits
 from .turns import Turns
 
@@ -46,6 +47,7 @@ class Comparison(QObject):
         self._layer: Any | None = None
         self._linking = False
         self._turns = Turns(self)
+        self._rest = CanvasRest(parent)
         self._timer = QTimer(self)
         self._timer.setInterval(500)
         self._timer.timeout.connect(self._flick)
@@ -171,7 +173,12 @@ class Comparison(QObject):
             self._timer.start()
 
     def _pieces(self, mode: Mode) -> Iterator[None]:
-        """Change what differs, one property per turn: each may make napari build programs for the graphics card anew."""
+        """Change what differs, one property per turn, and paint all of it once, in a turn of its own."""
+        with self._rest.during():
+            yield from self._changes(mode)
+        yield
+
+    def _changes(self, mode: Mode) -> Iterator[None]:
         wanted = self._wanted(mode)
         if mode != Mode.SIDE_BY_SIDE:
             # First of all, for in the grid each layer that comes back would get a canvas of its own for a moment.
@@ -239,7 +246,12 @@ class Comparison(QObject):
         grid, camera = compat.grid(self._viewer), compat.camera(self._viewer)
         if not self._grid:
             self._grid = {"shape": tuple(grid.shape), "stride": grid.stride, "enabled": grid.enabled, "zoom": camera.zoom}
-            grid.stride, grid.shape, grid.enabled = -1, (1, -1), True
+            grid.stride = -self._stride()
+            yield
+            grid.shape = (1, -1)
+            yield
+            grid.enabled = True
+            yield
             camera.zoom = min(camera.zoom, self._zoom_for_half())
             yield
 
@@ -248,9 +260,20 @@ class Comparison(QObject):
         grid, camera = compat.grid(self._viewer), compat.camera(self._viewer)
         if self._grid:
             before, self._grid = self._grid, {}
-            grid.enabled, grid.stride, grid.shape = before["enabled"], before["stride"], before["shape"]
+            for name in ("enabled", "stride", "shape"):
+                setattr(grid, name, before[name])
+                yield
             camera.zoom = before["zoom"]
             yield
+
+    def _stride(self) -> int:
+        """Tell how many layers napari is to count as one place of the grid: more than one, where that keeps the two images apart.
+
+        With one it throws away what it drew for hidden layers, and makes that anew when the grid is left: a tenth of a second for labels.
+        """
+        places = [n for n, layer in enumerate(self._viewer.layers) if layer in self._pair()]
+        wider = (stride for stride in range(2, len(self._viewer.layers) + 1) if len({place // stride for place in places}) > 1)
+        return next(wider, 1)
 
     def _zoom_for_half(self) -> float:
         """Give the zoom at which an image fits into half of the canvas' width."""
@@ -283,9 +306,9 @@ class Comparison(QObject):
         self._viewer.layers.selection.clear()
         yield
         places = [n for n, layer in enumerate(self._viewer.layers) if layer in self._images.values()]
-        garbage.set_aside()
         self._layer = made
-        self._viewer.layers.insert(max(places, default=-1) + 1, made)
+        with garbage.put_off():
+            self._viewer.layers.insert(max(places, default=-1) + 1, made)
         yield
         if active is not None and active in self._viewer.layers:
             self._viewer.layers.selection.active = active

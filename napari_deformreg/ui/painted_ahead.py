@@ -13,6 +13,7 @@ from typing import Any
 
 from . import compat
 from .adding import warm_up
+from .canvas_rest import at_rest
 
 SCALE_CHARACTERS = "0123456789 mµcn"
 """Of a scale bar."""
@@ -29,6 +30,8 @@ def paint_ahead(viewer: Any, characters: str) -> Iterator[None]:
         yield from _paint_text(text, "".join(dict.fromkeys(characters + SCALE_CHARACTERS)))
     bar = compat.scale_bar(viewer)
     if not bar.visible:
+        while at_rest():
+            yield
         with _unseen(bar):
             yield
             yield  # One turn of the event loop may pass before the canvas paints.
@@ -41,6 +44,8 @@ def _paint_text(overlay: Any, characters: str) -> Iterator[None]:
                 # Growing, so that none is left out where one painting serves two turns.
                 overlay.text = characters[:count]
                 yield
+                while at_rest():
+                    yield
                 if overlay.text != characters[:count]:
                     return  # The user wrote something meanwhile.
             yield

@@ -17,6 +17,7 @@ from ..workflow import InputPaths, Outcome
 from . import compat, layers
 from . import result_layers as parts
 from .adding import LayerAdder
+from .canvas_rest import ResizeRest
 from .compare_bar import CompareBar
 from .display_controls import DisplayControls
 from .field_overlays import FieldOverlays
@@ -62,6 +63,7 @@ class ResultPanel(QWidget):
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_added)
         self._turns, self._orienting = Turns(self), Turns(self)
+        self._resizing = ResizeRest(self)
         self.writer = Runner(self)
         self.writer.succeeded.connect(self._on_written)
         self.writer.failed.connect(self._on_write_failed)
@@ -138,6 +140,7 @@ class ResultPanel(QWidget):
         """Show axial slices as radiologists do, and write on the canvas which way the patient lies; once, so that the user can turn it."""
         if not self._oriented:
             self._oriented = True
+            self._resizing.start()
             self._orienting.run(self._orient())
 
     def prepare(self) -> None:
@@ -158,6 +161,7 @@ class ResultPanel(QWidget):
         self._release_overlays()
         self.compare.release()
         self.controls.release()
+        self._resizing.stop()
         self._text.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
 

@@ -1,0 +1,138 @@
+"""Lets the canvas rest while layers change, so that many changes cost one painting, in a turn of its own.
+
+Painting is the slow part of nearly every change (40 ms and more where OpenGL is done in software, more where the graphics card needs new
+programs), and napari asks for it again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet, ref
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QWidget
+
+from .shown import topmost
+
+_COUNT = "napari-deformreg: resting"
+"""Property of a canvas: how many let it rest."""
+
+_resting: WeakSet[CanvasRest] = WeakSet()
+
+
+class CanvasRest:
+    """The canvas of the window that a widget is in, if there is one.
+
+    Parameters
+    ----------
+    member : QObject or None
+        A widget in the window; it may get there later. Anything else has no canvas.
+    """
+
+    def __init__(self, member: QObject | None) -> None:
+        self._member = member
+        self._window: Any = None
+        self._known: list[ref[Any]] = []
+        self._held: list[Any] = []
+
+    def begin(self) -> None:
+        """Paint no more; again and again is once."""
+        if not self._held and isinstance(self._member, QWidget):
+            self._held = self._find(self._member)
+            for canvas in self._held:
+                _hold(canvas, 1)
+            if self._held:
+                _resting.add(self)
+
+    def end(self) -> None:
+        """Paint, unless somebody else lets the canvas rest too."""
+        held, self._held = self._held, []
+        _resting.discard(self)
+        for canvas in held:
+            try:
+                _hold(canvas, -1)
+            except RuntimeError:
+                continue  # The window is gone.
+
+    def _find(self, member: QWidget) -> list[Any]:
+        """Look for the canvases, once for each window: there are thousands of widgets in one."""
+        window = topmost(member)
+        found = [canvas for known in self._known if (canvas := known()) is not None]
+        if not found or self._window is None or self._window() is not window:
+            found = canvases(window)
+            self._window, self._known = ref(window), [ref(canvas) for canvas in found]
+        return found
+
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """Let it rest within a block."""
+        self.begin()
+        try:
+            yield
+        finally:
+            self.end()
+
+
+def at_rest() -> bool:
+    """Tell whether any canvas rests: what counts on being painted had better wait."""
+    return bool(_resting)
+
+
+class ResizeRest(QObject):
+    """Lets the canvas paint a turn after it got another size, not at once: napari resizes it twice when one turns to another plane.
+
+    Parameters
+    ----------
+    member : QWidget
+        Anything in its window.
+    """
+
+    def __init__(self, member: QWidget) -> None:
+        super().__init__(member)
+        self._rest = CanvasRest(member)
+        self._member = member
+        self._followed: list[ref[Any]] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._rest.end)
+
+    def start(self) -> None:
+        """Begin, once the widget is in its window."""
+        if not self._followed:
+            found = canvases(self._member)
+            self._followed = [ref(canvas) for canvas in found]
+            for canvas in found:
+                canvas.installEventFilter(self)
+
+    def stop(self) -> None:
+        """Paint at once again."""
+        followed, self._followed = self._followed, []
+        for canvas in [known() for known in followed]:
+            try:
+                if canvas is not None:
+                    canvas.removeEventFilter(self)
+            except RuntimeError:
+                continue  # The window is gone.
+        self._timer.stop()
+        self._rest.end()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Notice another size before the canvas does."""
+        if event.type() == QEvent.Type.Resize and not self._timer.isActive():
+            self._rest.begin()
+            self._timer.start()
+        return False
+
+
+def canvases(widget: QWidget) -> list[Any]:
+    """Find the canvases of the window that a widget is in."""
+    return [child for child in topmost(widget).findChildren(QWidget) if child.inherits("QOpenGLWidget")]
+
+
+def _hold(canvas: Any, more: int) -> None:
+    count = int(canvas.property(_COUNT) or 0) + more
+    canvas.setProperty(_COUNT, count)
+    canvas.setUpdatesEnabled(count == 0)

@@ -1,0 +1,90 @@
+"""The canvas rests while layers change, and shows everything afterwards."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QLabel
+
+from napari_deformreg.ui.canvas_rest import CanvasRest, ResizeRest, at_rest
+
+pytestmark = pytest.mark.window
+
+
+class Paintings(QObject):
+    """Counts how often a widget is painted while it may be."""
+
+    def __init__(self, widget):
+        super().__init__()
+        self.count = 0
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched, event):
+        if event.type() == QEvent.Type.Paint and watched.updatesEnabled():
+            self.count += 1
+        return False
+
+
+@pytest.fixture
+def window(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    layer = viewer.add_image(np.random.default_rng(1).random((20, 30, 40)).astype(np.float32), contrast_limits=(0, 1))
+    label = QLabel("member")
+    viewer.window.add_dock_widget(label, name="member")
+    qtbot.wait(300)
+    parent = label
+    while parent.parentWidget() is not None:
+        parent = parent.parentWidget()
+    canvas = next(child for child in parent.findChildren(QObject) if child.inherits("QOpenGLWidget"))
+    return viewer, layer, label, canvas
+
+
+def test_changes_are_painted_once_and_only_when_nobody_lets_it_rest(window, qtbot):
+    _, layer, label, canvas = window
+    one, other = CanvasRest(label), CanvasRest(label)
+    paintings = Paintings(canvas)
+    one.begin()
+    one.begin()
+    with other.during():
+        assert at_rest()
+        for opacity in (0.2, 0.4, 0.6):
+            layer.opacity = opacity
+            qtbot.wait(50)
+        one.end()
+        qtbot.wait(50)
+        assert paintings.count == 0
+    assert not at_rest()
+    qtbot.waitUntil(lambda: paintings.count >= 1, timeout=5000)
+    one.end()
+    assert canvas.updatesEnabled()
+
+
+def test_a_turned_plane_is_shown_as_without_the_rest_but_not_painted_at_once(window, qtbot):
+    viewer, _, label, canvas = window
+    viewer.dims.order = (1, 0, 2)
+    qtbot.wait(300)
+    expected = viewer.screenshot(canvas_only=True, flash=False)
+    viewer.dims.order = (0, 1, 2)
+    qtbot.wait(300)
+    resizing, paintings = ResizeRest(label), Paintings(canvas)
+    resizing.start()
+    viewer.dims.order = (1, 0, 2)
+    assert paintings.count == 0
+    qtbot.waitUntil(lambda: paintings.count >= 1, timeout=5000)
+    qtbot.wait(300)
+    assert not at_rest()
+    np.testing.assert_array_equal(viewer.screenshot(canvas_only=True, flash=False), expected)
+    resizing.stop()
+    viewer.dims.order = (0, 1, 2)
+    assert canvas.updatesEnabled()
+
+
+def test_what_belongs_to_no_window_or_to_one_that_is_gone_rests_without_a_canvas(window, qtbot):
+    viewer, _, label, _ = window
+    for member in (None, QObject(), QLabel()):
+        with CanvasRest(member).during():
+            assert not at_rest()
+    rest = CanvasRest(label)
+    rest.begin()
+    viewer.close()
+    qtbot.wait(50)
+    rest.end()
