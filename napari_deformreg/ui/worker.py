@@ -18,7 +18,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..errors import DeformregError
 from ..result import Control, Step
-from . import garbage
 
 UPDATE_SECONDS = 0.1
 """Shortest time between two progress updates: the eye needs no more than ten a second."""
@@ -128,7 +127,6 @@ class Runner(QObject):
         # The window may be destroyed at any time; the thread must then stop, and must not be told by a method of a dead object.
         self.destroyed.connect(wishes.cancel.set)
         self._worker, self._wishes = worker, wishes
-        garbage.set_aside()
         worker.start()
 
     def finish_now(self) -> None:

@@ -71,25 +71,41 @@ class Ring:
         self.me = self
 
 
-def test_what_was_set_aside_is_collected_by_tidying(qapp):
-    hold = garbage.Hold()
-    ring = Ring()
-    seen = weakref.ref(ring)
-    garbage.set_aside()
-    del ring
-    gc.collect()
+def test_what_was_there_before_the_first_hold_is_collected_only_if_it_was_removed(qapp, monkeypatch):
+    monkeypatch.setattr(garbage, "_holders", set())
+    old = Ring()
+    seen = weakref.ref(old)
+    hold, second = garbage.Hold(), garbage.Hold()
+    new = Ring()
+    seen_new = weakref.ref(new)
+    del old, new
+    garbage.tidy([seen_new])
+    assert seen_new() is None
     assert seen() is not None, "set aside: a collection does not look at it"
-    garbage.tidy()
+    garbage.tidy([seen])
     assert seen() is None
+    second.release()
+    assert gc.get_freeze_count() > 0
     hold.release()
+    assert gc.get_freeze_count() == 0
+
+
+def test_no_collection_comes_while_it_is_put_off(qapp):
+    with garbage.put_off():
+        assert not gc.isenabled()
+        with garbage.put_off():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_tidying_waits_until_nothing_is_under_way(qtbot, monkeypatch):
     monkeypatch.setattr(garbage, "REST_MS", 20)
     tidied, busy = [], [True]
-    monkeypatch.setattr(garbage, "tidy", lambda: tidied.append(1))
+    monkeypatch.setattr(garbage, "tidy", lambda removed: tidied.append(len(removed)))
     tidier = garbage.Tidier(lambda: busy[0])
-    tidier.ask()
+    removed = Ring()
+    tidier.ask(removed)
     qtbot.wait(150)
     assert tidied == []
     busy[0] = False
