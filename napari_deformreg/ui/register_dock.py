@@ -56,9 +56,17 @@ class RegisterDock(QTabWidget):
     ----------
     viewer : napari.viewer.Viewer
         Whose layers are offered.
+    page, result : optional
+        Its pages, if they are made already.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        parent: QWidget | None = None,
+        page: RegisterPage | None = None,
+        result: ResultPanel | None = None,
+    ) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
         load_units()
@@ -69,13 +77,13 @@ class RegisterDock(QTabWidget):
         self._used: dict[str, Any] = {}
         self._waiting: list[tuple[InputRow, Path]] = []
         self.start_registration: Callable[[Inputs, Settings], Steps] = partial(in_process, registering)
-        self.page = RegisterPage()
+        self.page = page or RegisterPage()
         self.runner = Runner(self)
         self.loader = Runner(self)
         self.checker = Runner(self)
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_opened)
-        self.result = ResultPanel(viewer)
+        self.result = result or ResultPanel(viewer)
         self.tidier = garbage.Tidier(lambda: self.busy, self)
         self.addTab(self.page, "Register")
         self.addTab(self.result, "Result")
@@ -83,6 +91,17 @@ class RegisterDock(QTabWidget):
         self._connect()
         self._offer_layers()
         self.result.prepare()
+
+    @classmethod
+    def pieces(cls, viewer: Any) -> Generator[None, None, RegisterDock]:
+        """Make one in pieces that are short each."""
+        load_units()
+        yield
+        page = RegisterPage()
+        yield
+        result = ResultPanel(viewer)
+        yield
+        return cls(viewer, page=page, result=result)
 
     def register(self) -> None:
         """Start the registration; what is wrong with the inputs is told in one line."""
@@ -314,7 +333,7 @@ class RegisterDock(QTabWidget):
     def _on_removed(self, event: Any) -> None:
         event.value.events.name.disconnect(self._offer_layers)
         self._offer_layers()
-        self.tidier.ask()
+        self.tidier.ask(event.value)
         if self.runner.busy and any(event.value == used for used in self._used.values()):
             self.cancel()
             self.page.tell(f"Canceled: the layer '{event.value.name}' was removed.")

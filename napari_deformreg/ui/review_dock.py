@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ..io import result_folder as names
 from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
 from . import garbage
+from .adding import load_units
 from .input_rows import dropped_files
 from .open_folder import opening_result
 from .process import in_process
@@ -46,9 +47,11 @@ class ReviewDock(QWidget):
     ----------
     viewer : napari.viewer.Viewer
         Where the result is shown.
+    own : ResultPanel, optional
+        Its page for a result that no other dock shows, if it is made already.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None, own: ResultPanel | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
         self._docked = False
@@ -65,7 +68,7 @@ class ReviewDock(QWidget):
         self.desk = Desk(viewer, self)
         self.loader = Runner(self)
         self.measurer = Runner(self)
-        self.own = ResultPanel(viewer)
+        self.own = own or ResultPanel(viewer)
         self.folds = FoldsTab(self.desk)
         self.points = PointsTab(self.desk)
         self.structures = StructuresTab(self.desk)
@@ -78,6 +81,15 @@ class ReviewDock(QWidget):
         self.message = note("Register two images, or open a result folder (or drop one here).")
         self._lay_out()
         self._connect()
+
+    @classmethod
+    def pieces(cls, viewer: Any) -> Generator[None, None, ReviewDock]:
+        """Make one in pieces that are short each."""
+        load_units()
+        yield
+        own = ResultPanel(viewer)
+        yield
+        return cls(viewer, own=own)
 
     @property
     def busy(self) -> bool:

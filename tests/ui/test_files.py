@@ -1,5 +1,9 @@
 """Readers, writers, sample data and the manifest, as napari uses them."""
 
+import gc
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,13 +44,42 @@ def test_the_manifest_claims_what_we_can_read_and_write(manifest):
 
 
 @pytest.mark.window
-def test_every_widget_opens(make_napari_viewer_proxy, manifest):
+def test_every_widget_opens_fills_itself_and_closes(make_napari_viewer_proxy, manifest, qtbot):
     viewer = make_napari_viewer_proxy()
     for widget in manifest.contributions.widgets:
-        dock, inside = viewer.window.add_plugin_dock_widget("napari-deformreg", widget.display_name)
-        assert inside is not None
+        dock, opening = viewer.window.add_plugin_dock_widget("napari-deformreg", widget.display_name)
+        assert opening.inside is None, "first it says that it is loading"
+        with qtbot.waitSignal(opening.opened, timeout=60_000):
+            pass
+        assert type(opening.inside).__name__ == opening.source[1]
+        assert opening.inside.parent() is opening
+        seen = []
+        opening.inside.shut_down = lambda seen=seen: seen.append("shut down")
         viewer.window.remove_dock_widget(dock)
-        inside.deleteLater()
+        assert seen == ["shut down"]
+        type(opening.inside).shut_down(opening.inside)
+        opening.deleteLater()
+
+
+@pytest.mark.window
+def test_a_widget_that_is_closed_while_it_loads_never_comes(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy()
+    dock, opening = viewer.window.add_plugin_dock_widget("napari-deformreg", "Register")
+    viewer.window.remove_dock_widget(dock)
+    assert not opening.busy
+    qtbot.wait(500)
+    assert opening.inside is None
+    assert gc.isenabled()
+    opening.deleteLater()
+
+
+def test_what_the_menu_opens_imports_next_to_nothing():
+    program = (
+        "import sys, napari_deformreg.ui.docks; "
+        "print([name for name in ('scipy', 'SimpleITK', 'h5py', 'matplotlib', 'pandas', 'napari') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("suffix", sorted(set(readers.VOLUME_SUFFIXES) & set(WRITERS)))
