@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from .deformed_grid import grid_lines
 from .drawn_arrays import Bounded
 from .overlays import DrawnField, View
 from .regions import EVERYWHERE, Region
+from .several_changes import changed_at_once
 
 REDRAW_MS = 30
 
@@ -151,23 +150,10 @@ class FieldOverlays(QObject):
 
 def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float, color: str | None = None) -> None:
     """Show other vectors; the colors follow the new features, or become one."""
-    with _at_rest(layer):
+    with changed_at_once(layer):
         layer.data = vectors
         layer.features = features
         if color is not None and len(vectors):
             layer.edge_color = color
         layer.refresh_colors()
         layer.edge_width = width
-    # Its thumbnail would take five times as long as all the rest.
-    layer.refresh(thumbnail=False, highlight=False)
-
-
-@contextmanager
-def _at_rest(layer: Any) -> Iterator[None]:
-    """Let a layer take several changes; each alone would draw all of its vectors anew."""
-    layer.refresh = lambda *_, **__: None
-    try:
-        with layer.events.blocker_all():
-            yield
-    finally:
-        del layer.refresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 from .. import result_layers as parts
 from ..adding import LayerAdder
 from ..layers import LayerTuple
+from ..several_changes import changed_at_once
 from .desk import Desk
 
 SIDES = {
@@ -23,6 +25,9 @@ LINE_MM = 0.5
 """Width of a line; less for finer voxels, a third of one."""
 
 REDRAW_MS = 20
+
+AT_ONCE_MS = 20
+"""What takes less is drawn together with the slice; what takes more follows when the slider rests."""
 
 
 class Contours(QObject):
@@ -40,6 +45,7 @@ class Contours(QObject):
         self._label: int | None = None
         self._drawn: dict[str, Any] = {}
         self._following = False
+        self._cost_ms = 0.0
         self._active: Any | None = None
         self._adder = LayerAdder(desk.viewer, desk.dock)
         self._adder.done.connect(self._on_added)
@@ -78,6 +84,7 @@ class Contours(QObject):
 
     def redraw(self) -> None:
         """Draw the outlines of the displayed slice."""
+        began = time.thread_time()
         fresh = []
         for part, (name, color) in SIDES.items():
             labels = self._desk.layer(part)
@@ -86,12 +93,14 @@ class Contours(QObject):
             lines = self._lines(np.asarray(labels.data))
             layer = self._drawn.get(part)
             if layer is not None and layer in self._desk.viewer.layers:
-                layer.data = lines
+                with changed_at_once(layer):
+                    layer.data = lines
             else:
                 fresh.append(self._entry(lines, name, color))
         if fresh and not self._adder.busy:
             self._active = self._desk.viewer.layers.selection.active
             self._adder.add(fresh)
+        self._cost_ms = 1000 * (time.thread_time() - began)
 
     def _lines(self, labels: Shaped[np.ndarray, "z y x"]) -> Float[np.ndarray, "n 2 3"]:
         dims = self._desk.viewer.dims
@@ -128,11 +137,18 @@ class Contours(QObject):
             return
         self._following = following
         events = self._desk.viewer.dims.events
-        for event in (events.current_step, events.order, events.ndisplay):
-            (event.connect if following else event.disconnect)(self._schedule)
+        for event, action in ((events.current_step, self._on_step), (events.order, self._schedule), (events.ndisplay, self._schedule)):
+            (event.connect if following else event.disconnect)(action)
 
     def _schedule(self, event: Any = None) -> None:
         self._timer.start()
+
+    def _on_step(self, event: Any = None) -> None:
+        """Draw together with the slice, unless that takes long: one painting for both."""
+        if self._cost_ms > AT_ONCE_MS or self._adder.busy:
+            self._schedule()
+        else:
+            self.redraw()
 
 
 def outline(plane: Shaped[np.ndarray, "r c"], axis: int, index: int) -> Float[np.ndarray, "n 2 3"]:
