@@ -2,13 +2,17 @@
 """Measures how long the window does not answer, in each phase of a registration done in the real window.
 
     window_gaps.py FIXED MOVING [--fixed-labels FILE --moving-labels FILE --fixed-landmarks FILE --moving-landmarks FILE]
-                   [--preset NAME] [--result FOLDER] [--repeat N] [--screenshots FOLDER]
+                   [--preset NAME] [--result FOLDER] [--only PART ...] [--repeat N] [--screenshots FOLDER] [--json FILE]
 
-It opens napari with the Register dock, drops the files on it, presses Register, waits for the result, presses every control, scrolls,
-saves, cancels a second run, and opens a saved folder; all through the dock's own widgets. With --result nothing is registered: a process
-of its own reads that folder and hands over what a registration would (same sizes, same way), in seconds instead of a minute.
+It opens napari with the Register dock, drops the files on it, presses Register, waits for the result, presses every control, compares in
+every way twice, turns, opens the orthogonal views and moves their crosshair, saves, cancels a second run, drops the saved folder, opens it
+for review, and moves through the slices of all planes with arrows, Jacobian and contours; all through the docks' own widgets. With --result
+nothing is registered: a process of its own reads that folder and hands over what a registration would (same sizes, same way), in seconds
+instead of a minute. With --only some parts alone are done. A part that fails is told and left out. At the end the same is done in a napari
+without anything of ours, as far as it can: what of the pauses is napari's own.
 
-A timer of the event loop ticks every 5 ms; for each phase the longest time between two ticks is printed, three ways:
+A timer of the event loop ticks every 5 ms; for each phase the longest time between two ticks is printed, three ways (for slices, the median
+and the 95th percentile over all steps instead, each step's longest):
 
 * `clock`: as a person with a stopwatch sees it, other programs on the machine included;
 * `process`: processor time of the whole napari process in that time, threads that may hold Python's lock included;
@@ -53,10 +57,15 @@ class Heartbeat:
         self._watch = Watch(watch_ms) if watch_ms else None
         self._timer.start()
 
+    def take(self) -> dict[str, float]:
+        """Give the longest pause of the present phase, and begin anew with it."""
+        self._tick()
+        return self.longest.pop(str(self.phase), {"clock": 0.0, "process": 0.0, "own": 0.0})
+
     def enter(self, phase: str | None) -> None:
         """Count what follows as this phase."""
         self._tick()
-        if self.phase is not None and self.phase != phase:
+        if self.phase is not None and self.phase != phase and self.phase in self.longest:
             # As it goes, for a run that is stopped half-way.
             print(self.phase, {name: round(value) for name, value in self.longest[self.phase].items()}, file=sys.stderr, flush=True)
         self.phase = phase
@@ -128,8 +137,8 @@ def judging(folder: Path, inputs: Any) -> Generator[Any, Any, Any]:
     return outcome, picture_of_outcome(outcome)
 
 
-class Session:
-    """One use of the window, from an empty viewer to a closed one."""
+class Window:
+    """An empty napari window, what is done in it, and how long it did not answer."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         import napari
@@ -141,9 +150,6 @@ class Session:
         self.app = QApplication.instance()
         self.wait(1.0)
         self.heartbeat = Heartbeat(given.watch)
-        self.act("dock opened", self.open_dock, 4.0)
-
-    # --- acting -----------------------------------------------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:
         """Let the event loop run."""
@@ -161,13 +167,91 @@ class Session:
                 raise TimeoutError("waited too long")
             self.wait(0.02)
 
-    def act(self, phase: str, action: Callable[[], Any], settle: float = 0.5) -> None:
-        """Do one thing from within the event loop, as a click does, and wait until the window has settled."""
+    def act(self, phase: str, action: Callable[[], Any], settle: float = 0.5, done: Callable[[], bool] | None = None) -> None:
+        """Do one thing from within the event loop, as a click does, and wait until it is done and the window has settled."""
         from qtpy.QtCore import QTimer
 
         self.heartbeat.enter(phase)
         QTimer.singleShot(0, action)
         self.wait(settle)
+        if done is not None:
+            self.until(done)
+            self.wait(settle)
+        self.heartbeat.enter(None)
+
+    def steps(self, phase: str, actions: list[Callable[[], Any]], settle: float = 0.15) -> None:
+        """Do like things one after the other; keep the median and the 95th percentile of the longest pause of each."""
+        from qtpy.QtCore import QTimer
+
+        found = []
+        self.heartbeat.enter(phase)
+        for action in actions:
+            self.heartbeat.take()
+            QTimer.singleShot(0, action)
+            self.wait(settle)
+            found.append(self.heartbeat.take())
+        self.heartbeat.phase = None
+        for title, part in (("median", 50), ("95 %", 95)):
+            row = {name: percentile([step[name] for step in found], part) for name in ("clock", "process", "own")}
+            self.heartbeat.longest[f"{phase}, {title}"] = row
+            print(f"{phase}, {title}", {name: round(value) for name, value in row.items()}, file=sys.stderr, flush=True)
+
+    def scrub(self, what: str, count: int = 40) -> None:
+        """Move through the slices of all planes."""
+        dims = self.viewer.dims
+        for order, plane in (((0, 1, 2), "axial"), ((1, 0, 2), "coronal"), ((2, 0, 1), "sagittal")):
+            dims.order = order
+            self.wait(1.0)
+            axis = order[0]
+            middle = dims.nsteps[axis] // 2 - count // 2
+            dims.set_current_step(axis, middle)
+            self.wait(0.5)
+            self.steps(
+                f"{plane} slices with {what}",
+                [lambda axis=axis, n=n: dims.set_current_step(axis, n) for n in range(middle + 1, middle + 1 + count)],
+            )
+        dims.order = (0, 1, 2)
+        self.wait(1.0)
+
+
+class Bare(Window):
+    """napari by itself, with the same two images and nothing of ours: what of the pauses is its own."""
+
+    def run(self) -> dict[str, dict[str, float]]:
+        """Add, hide, show, turn, show side by side, move through slices, remove."""
+        import nibabel
+        import numpy as np
+
+        add, layers = self.viewer.add_image, self.viewer.layers
+        for path in (self.given.fixed, self.given.moving):
+            data = np.ascontiguousarray(np.asarray(nibabel.load(path).dataobj, dtype=np.float32).T)
+            limits = (float(data.min()), float(np.percentile(data, 99.5)))
+            self.act("napari alone: image added", lambda data=data, limits=limits: add(data, contrast_limits=limits, opacity=0.5), 1.5)
+        for shown in (False, True):
+            self.act("napari alone: image hidden or shown", lambda shown=shown: setattr(layers[1], "visible", shown))
+        for order in ((1, 0, 2), (2, 0, 1), (0, 1, 2)):
+            self.act("napari alone: turn to another plane", lambda order=order: setattr(self.viewer.dims, "order", order), 1.0)
+        grid = getattr(getattr(self.viewer, "canvas", self.viewer), "grid", None) or self.viewer.grid
+        for enabled in (True, False):
+            self.act("napari alone: grid on or off", lambda enabled=enabled: setattr(grid, "enabled", enabled), 1.0)
+        self.scrub("two images, napari alone", 20)
+        self.act("napari alone: image removed", lambda: layers.remove(layers[1]), 1.5)
+        self.heartbeat.enter(None)
+        self.viewer.close()
+        return self.heartbeat.longest
+
+
+class Session(Window):
+    """One use of the window, from an empty viewer to a closed one."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        super().__init__(given)
+        self.act("dock opened", self.open_dock)
+        self.until(lambda: self.opening.inside is not None)
+        self.dock = self.opening.inside
+        # It prepares what will be written on the canvas.
+        self.heartbeat.enter("dock prepares")
+        self.wait(4.0)
         self.heartbeat.enter(None)
 
     def drop(self, path: Path) -> None:
@@ -201,27 +285,45 @@ class Session:
 
     def run(self) -> dict[str, dict[str, float]]:
         """Go through everything once."""
-        self.act("idle", lambda: None, 3.0)
-        self.open_inputs()
-        self.register()
-        self.look()
         with tempfile.TemporaryDirectory() as place:
-            self.save(Path(place) / "result")
-            self.cancel()
-            self.reopen(Path(place) / "result")
+            folder = Path(place) / "result"
+            self.act("idle", lambda: None, 3.0)
+            for name, part in (
+                ("register", self.open_and_register), ("look", self.look), ("compare", self.compare), ("turn", self.turn),
+                ("planes", self.planes), ("save", lambda: self.save(folder)), ("cancel", self.cancel),
+                ("reopen", lambda: self.reopen(folder)), ("review", lambda: self.review(folder)),
+            ):  # fmt: skip
+                if name == "register" or not self.given.only or name in self.given.only:
+                    self.attempt(name, part)
         self.heartbeat.enter("idle at the end")
         self.wait(2.0)
+        # What was removed is collected once the mouse has rested.
+        self.heartbeat.enter("tidied up")
+        self.wait(10.0)
         self.heartbeat.enter(None)
-        self.dock.shut_down()
         self.viewer.close()
         return self.heartbeat.longest
 
-    def open_dock(self) -> None:
-        """Add the Register dock; it prepares what is written on the canvas."""
-        from napari_deformreg.ui.register_dock import RegisterDock
+    def attempt(self, name: str, part: Callable[[], Any]) -> None:
+        """Do one part; what goes wrong is told, and the next one has its turn."""
+        try:
+            part()
+        except Exception:
+            self.heartbeat.enter(None)
+            print(f"The part '{name}' failed:", file=sys.stderr)
+            traceback.print_exc()
 
-        self.dock = RegisterDock(self.viewer)
-        self.viewer.window.add_dock_widget(self.dock, name="Register", area="right")
+    def open_dock(self) -> None:
+        """Open the Register dock as napari's menu does."""
+        from napari_deformreg.ui.docks import RegisterOpening
+
+        self.opening = RegisterOpening(self.viewer)
+        self.viewer.window.add_dock_widget(self.opening, name="Register", area="right")
+
+    def open_and_register(self) -> None:
+        """From files to a result."""
+        self.open_inputs()
+        self.register()
 
     def open_inputs(self) -> None:
         """Drop the files on the rows."""
@@ -257,12 +359,9 @@ class Session:
 
     def look(self) -> None:
         """Press every control, scroll and turn."""
-        controls, compare, dims = self.dock.result.controls, self.dock.result.compare, self.viewer.dims
+        controls = self.dock.result.controls
         for value in (20, 80, 50):
             self.act("blend slider", lambda value=value: controls.blend.setValue(value), 0.2)
-        for switch, name in ((compare.before, "before"), *((button, f"compare: {mode}") for mode, button in compare.buttons.items())):
-            for _ in range(2):
-                self.act(name, switch.click, 1.0)
         for part, button in controls.toggles.items():
             if button.isVisible():
                 self.act(f"switch {part}", button.click)
@@ -279,12 +378,43 @@ class Session:
         for row in (1, controls.field.region.count() - 1, 0):
             self.act("field bounded", lambda row=row: controls.field.region.setCurrentIndex(row))
         controls.toggles["Jacobian determinant"].click()
-        self.wait(0.5)
-        for order in ((1, 0, 2), (2, 0, 1), (0, 1, 2)):
-            self.act("turn to another plane", lambda order=order: setattr(dims, "order", order), 1.0)
-            self.picture(f"5-plane-{''.join(map(str, order))}")
         controls.toggles["displacement"].click()
         self.wait(0.5)
+
+    def compare(self) -> None:
+        """Compare in every way, twice: on the first time much is made that is kept."""
+        bar = self.dock.result.compare
+        buttons = [("before", bar.before), *((str(mode), button) for mode, button in bar.buttons.items())]
+        for time_word in ("first", "second"):
+            for name, button in buttons:
+                for state in ("on", "off"):
+                    phase = f"{name} {state}, {time_word} time"
+                    self.act(phase, button.click, 0.5, done=lambda: not bar.comparison.busy)
+                    if state == "on":
+                        self.picture(f"5-{name.replace(' ', '-')}")
+
+    def turn(self) -> None:
+        """Turn to the other planes, and to three dimensions and back."""
+        dims = self.viewer.dims
+        for order in ((1, 0, 2), (2, 0, 1), (0, 1, 2)):
+            self.act("turn to another plane", lambda order=order: setattr(dims, "order", order), 1.0)
+            self.picture(f"6-plane-{''.join(map(str, order))}")
+        for count in (3, 2):
+            self.act(f"{count} dimensions", lambda count=count: setattr(dims, "ndisplay", count), 2.0)
+
+    def planes(self) -> None:
+        """Open the orthogonal views, and move their crosshair."""
+        from napari_deformreg.ui.orthogonal_dock import OrthogonalDock
+
+        self.act("orthogonal views opened", self.dock.result.open_planes, 2.0)
+        found = self.viewer.window.dock_widgets.get("Orthogonal views")
+        dock = next(w for w in self.app.allWidgets() if isinstance(w, OrthogonalDock))
+        assert found is not None
+        place = dock.place
+        moves = [tuple(n + step for n in place) for step in range(-20, 20, 2)]
+        self.steps("crosshair moved", [lambda to=to: dock.go_to(to) for to in moves])
+        self.picture("7-planes")
+        self.act("orthogonal views closed", lambda: self.viewer.window.remove_dock_widget(dock))
 
     def scroll(self, slices: int) -> None:
         """Step through slices, one per turn of the event loop."""
@@ -320,10 +450,44 @@ class Session:
         """Drop a result folder on the dock."""
         self.viewer.layers.clear()
         self.wait(0.5)
-        self.heartbeat.enter("result folder dropped")
-        self.drop(folder)
-        self.settled(1.0)
-        self.heartbeat.enter(None)
+        self.act("result folder dropped", lambda: self.drop(folder), 1.0, done=lambda: not self.busy())
+
+    def review(self, folder: Path) -> None:
+        """Open a result for review, and look at it."""
+        from napari_deformreg.ui.docks import ReviewOpening
+
+        self.viewer.layers.clear()
+        self.wait(0.5)
+        folder = folder if folder.is_dir() else Path(self.given.result)
+        opening = ReviewOpening(self.viewer)
+        add = self.viewer.window.add_dock_widget
+        self.act("review dock opened", lambda: add(opening, name="Review", area="right", tabify=True), done=lambda: not opening.busy)
+        review = opening.inside
+        self.act("review opened", lambda: review.open_result(folder), 1.0, done=lambda: review.desk.review is not None and not review.busy)
+        self.picture("8-review")
+        for n in range(review.tabs.count()):
+            self.act("tab of the review", lambda n=n: review.tabs.setCurrentIndex(n))
+        review.tabs.setCurrentWidget(review.structures)
+        if review.structures.table.rows_model.rows:
+            self.act("contours", review.structures.contours.click, 1.0, done=lambda: not review.busy)
+            self.steps("next structure", [lambda: review.step(1) for _ in range(6)], 1.0)
+            review.structures.only.click()
+            self.wait(1.0)
+        toggles = review.own.controls.toggles
+        self.scrub("contours")
+        for part in ("displacement", "Jacobian determinant"):
+            self.act(f"switch {part}", toggles[part].click)
+        self.scrub("arrows, Jacobian, contours")
+        self.picture("9-review-field")
+
+
+def percentile(values: list[float], part: float) -> float:
+    """Give a percentile of some values."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(part / 100 * (len(ordered) - 1)))]
+
+
+PARTS = ("look", "compare", "turn", "planes", "save", "cancel", "reopen", "review")
 
 
 def main() -> int:
@@ -335,6 +499,7 @@ def main() -> int:
         parser.add_argument(f"--{role.replace('_', '-')}")
     parser.add_argument("--preset", default="generic")
     parser.add_argument("--result", help="a stored result of this pair, instead of registering")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=(), help="these parts alone, after the result came")
     parser.add_argument("--repeat", type=int, default=1, help="how often; medians are printed")
     parser.add_argument("--watch", type=float, metavar="MS", help="print where pauses of more own work than this come from")
     parser.add_argument("--screenshots", help="folder for pictures of the window")
@@ -342,7 +507,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.screenshots:
         Path(given.screenshots).mkdir(parents=True, exist_ok=True)
-    runs = [Session(given).run() for _ in range(given.repeat)]
+    runs = [{**Session(given).run(), **({} if given.only else Bare(given).run())} for _ in range(given.repeat)]
     print(f"{given.repeat} run(s), {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; longest pause, ms")
     print(f"{'phase':36s} {'clock':>6s} {'process':>8s} {'own':>6s}")
     table = {}
