@@ -274,7 +274,7 @@ def draw(path: Path, plan: Plan, record: dict[str, Any]) -> None:
         panel.set_axis_off()
     handles = {text: handle for panel in panels for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)}
     shown = [tool for tool in plan.tools if tool in handles]
-    figure.legend([handles[tool] for tool in shown], shown, loc="outside lower center", ncols=7)
+    figure.legend([handles[tool] for tool in shown], shown, loc="outside lower center", ncols=min(7, 2 * columns + 1))
     figure.savefig(path, dpi=130)
 
 
@@ -294,7 +294,7 @@ def panel_of(panel: Any, case: str, row: dict[str, Any], plan: Plan) -> None:
     panel.set(xscale="log", xlabel="seconds", ylabel=title)
     panel.set_title(case, fontsize=10)
     panel.grid(alpha=0.3, which="both")
-    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if panel.get_xlim()[0] <= t <= panel.get_xlim()[1]]
+    ticks = [t for t in (0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500) if panel.get_xlim()[0] <= t <= panel.get_xlim()[1]]
     panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
     panel.minorticks_off()
     if sign < 0:
