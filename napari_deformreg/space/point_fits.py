@@ -48,7 +48,8 @@ def fit_pairs(pairs: LandmarkPairs, kind: FitName, weights: Float[np.ndarray, "n
         return _orthogonal(fixed, moving, given, scaled=True)
     if kind == "affine":
         return _affine(fixed, moving, given)
-    return ThinPlateSpline.through(LandmarkPairs(tuple(map(str, range(len(fixed)))), fixed, moving), given)
+    # r^2 log r is smooth at the landmarks, where r has a tip that no sampled field can follow.
+    return ThinPlateSpline.through(LandmarkPairs(tuple(map(str, range(len(fixed)))), fixed, moving), given, kernel="bigwarp")
 
 
 def fit_start(pairs: LandmarkPairs, weights: Float[np.ndarray, "n"] | None = None, affine: bool = True) -> AffineTransform:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..result import Control, Step
+from ..settings import Settings
+from ..space import LandmarkPairs
+from ..space.point_fits import FitName
+from .inputs import Inputs, check_inputs
 from .judged_run import Outcome, evaluating
 
 if TYPE_CHECKING:
@@ -23,3 +29,15 @@ def correction_session(outcome: Outcome) -> CorrectionSession:
 def corrected_outcome(outcome: Outcome, session: CorrectionSession) -> Generator[Step, Control | None, Outcome]:
     """Resample and judge the registration as the session has it now."""
     return (yield from evaluating(outcome.inputs, session.result()))
+
+
+def points_outcome(
+    inputs: Inputs, pairs: LandmarkPairs, kind: FitName, settings: Settings, weights: np.ndarray | None = None
+) -> Generator[Step, Control | None, Outcome]:
+    """Register by landmark pairs alone (rigid, similarity, affine or thin_plate) and judge that."""
+    from ..engine import register_points
+
+    checked = check_inputs(inputs, settings)
+    yield Step("affine", message="fitting the landmark pairs", fraction=0.05)
+    result = register_points(checked.fixed.grid, pairs, kind, settings, weights)
+    return (yield from evaluating(checked, result))
