@@ -173,6 +173,13 @@ def test_a_way_too_far_is_gone_in_part_and_said(session):
     assert correction.pairs[0].after_mm < 14.0
 
 
+def test_the_advised_radius_grows_with_what_is_missing(session):
+    point = session.fixed_grid.center[None]
+    pairs = LandmarkPairs(("near", "far"), np.concatenate([point, point]), point + np.array([[1.0, 0, 0], [0, 9.0, 0]]))
+    assert session.advised_radius_mm(pairs, ["near"]) == CorrectionSettings().radius_mm
+    assert session.advised_radius_mm(pairs, ["near", "far"]) == pytest.approx(36.0, abs=0.1)
+
+
 def test_the_preview_hits_without_being_more(session, corrected):
     preview = session.preview(true_pair(session.fixed_grid), ["a"], HIT)
     assert preview.kind == "preview"

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import InputError
-from ...result import Correction, CorrectionKind, FieldPatch, PairDoubt, PairFit, PairRole, RegistrationResult, Suggestion
+from ...result import Correction, CorrectionKind, FieldPatch, PairDoubt, PairFit, RegistrationResult, Suggestion
 from ...settings import CorrectionSettings
-from ...space import Box, DisplacementField, Grid, LabelMap, LandmarkPairs, Region, Volume
+from ...space import Box, DisplacementField, LabelMap, LandmarkPairs, Region, Volume
 from ...space.box import distance_mm
 from ..kernels import cpu
 from ..local_repair import inverse_near
 from ..tensors import guarded
 from .doubts import doubts_of
-from .fields import INVERSE_PASSES, PresentFields, composed, fold_mask, reach_voxels
+from .fields import INVERSE_PASSES, PresentFields, composed, reach_voxels
 from .images import CachedImages
 from .regions import (
     STEPS_HARDER,
@@ -35,6 +35,7 @@ from .regions import (
 from .settle import Settled, patches, settle, shown, similarity_of
 from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
 from .suggest import suggested_partner
+from .task import Task, finest_spacing, folds_where, longest_change, no_pairs, pair_fits, touched_centers
 
 CONTEXT_VOX = 3
 """Voxels of the images around what may move, so that windows of local correlation at its rim see both sides."""
@@ -48,43 +49,11 @@ REGION_INVERSE_PASSES = 8
 WIDENED_TIMES = 4
 """A rigid region's margin grows at most to five times what was asked for."""
 
+ADVISED_TIMES = 4.0
+"""A radius of so many times what is missing leaves the window's descent (of slope 3 over the radius at most) room: 3/4 of a fold."""
+
 LEAST_RADIUS_VOX = 3.0
 """Below, the velocity's lattice has no voxel to move."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One correction that is being made: where, through which landmarks, from what.
-
-    Attributes
-    ----------
-    kind : str
-        What it will be.
-    place : Place
-        What is solved again.
-    present : (3, i, j, k) array
-        The displacement in the box, voxels.
-    pairs : LandmarkPairs
-        All that were given.
-    weights : (n,) float array
-        Of these; 0 for those that are left out.
-    centers : (n, 3) float array
-        What was touched, RAS+ mm; empty for a region.
-    radius_mm : float
-        Beyond which nothing moves.
-    notices : list of str
-        What has come up so far.
-    """
-
-    kind: CorrectionKind
-    place: Place
-    present: Float[np.ndarray, "3 i j k"]
-    pairs: LandmarkPairs
-    weights: Float[np.ndarray, "n"]
-    centers: Float[np.ndarray, "m 3"]
-    radius_mm: float
-    notices: list[str]
-    started: float
 
 
 class CorrectionSession:
@@ -179,7 +148,7 @@ class CorrectionSession:
         return Correction(
             kind="preview", forward=forward, backward=self._no_inverse(place.box), moved=moved, moved_before=moved,
             jacobian=np.full(place.box.shape, np.nan, np.float32), pairs=self._fits(task, after), similarity_before=np.nan,
-            similarity_after=np.nan, folds_before=0, folds_after=0, largest_change_mm=_longest(forward, None),
+            similarity_after=np.nan, folds_before=0, folds_after=0, largest_change_mm=longest_change(forward, None),
             beyond_radius_mm=0.0, seconds=time.perf_counter() - task.started, notices=tuple(task.notices),
         )
 
@@ -209,7 +178,7 @@ class CorrectionSession:
         before_value, after_value = self._similarities(place, present, after)
         return Correction(
             "back", forward, backward, look.moved, look.moved_before, look.jacobian, (), before_value, after_value,
-            _folds(present, inner), _folds(after, inner), _longest(forward, None), 0.0, time.perf_counter() - started,
+            folds_where(present, inner), folds_where(after, inner), longest_change(forward, None), 0.0, time.perf_counter() - started,
         )
 
     def result(self) -> RegistrationResult:
@@ -226,14 +195,22 @@ class CorrectionSession:
         """Carry moving points to fixed space, solved point by point."""
         return self.fields.solve(self.automatic.affine.inverse().map(np.asarray(points, dtype=np.float64).reshape(-1, 3)))
 
+    def advised_radius_mm(self, pairs: LandmarkPairs, touched: Sequence[str]) -> float:
+        """Return a radius that suits what the touched pairs lack: the settings' default, or `ADVISED_TIMES` as much as they are off."""
+        which = [pairs.names.index(name) for name in touched if name in pairs.names]
+        if not which:
+            return CorrectionSettings().radius_mm
+        ways = self.carried_back(pairs.moving_points[which]) - pairs.fixed_points[which]
+        return max(CorrectionSettings().radius_mm, ADVISED_TIMES * float(np.linalg.norm(ways, axis=1).max()))
+
     def _task(
         self, kind: CorrectionKind, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings,
         weights: Mapping[str, float] | None, around_mm: Float[np.ndarray, "n 3"] | None,
     ) -> Task:
         """Find the box, the window and the landmarks' targets."""
         started = time.perf_counter()
-        centers = _centers(pairs, touched, around_mm)
-        radius = max(settings.radius_mm, LEAST_RADIUS_VOX * _coarsest(self.fixed_grid))
+        centers = touched_centers(pairs, touched, around_mm)
+        radius = max(settings.radius_mm, LEAST_RADIUS_VOX * finest_spacing(self.fixed_grid))
         notices = [] if radius == settings.radius_mm else [f"The radius was taken as {radius:.1f} mm, three voxels; less moves nothing."]
         box = Box.around(self.fixed_grid.world_to_voxel(centers), reach_voxels(self.fixed_grid, radius, CONTEXT_VOX), self.fixed_grid.shape)
         if box is None or distance_mm(box.grid(self.fixed_grid), centers).min() > radius:
@@ -312,8 +289,8 @@ class CorrectionSession:
         check_kind(kind)
         chosen = settings or CorrectionSettings()
         if kind == "rigid":
-            return self._stiffened(region, chosen, pairs or _no_pairs())
-        task = self._region_task(region, kind, chosen.margin_mm, pairs or _no_pairs(), weights)
+            return self._stiffened(region, chosen, pairs or no_pairs())
+        task = self._region_task(region, kind, chosen.margin_mm, pairs or no_pairs(), weights)
         place, present = task.place, task.present
         base = present if kind == "harder" else softened(present, place.window, place.grid, chosen.margin_mm)
         changed = changed_settings(self.settings, kind)
@@ -395,8 +372,8 @@ class CorrectionSession:
         return Correction(
             kind=task.kind, forward=forward, backward=backward, moved=look.moved, moved_before=look.moved_before, jacobian=look.jacobian,
             pairs=self._fits(task, after), similarity_before=before_value, similarity_after=after_value,
-            folds_before=settled.folds_before, folds_after=settled.folds_after, largest_change_mm=_longest(forward, None),
-            beyond_radius_mm=_longest(forward, beyond), seconds=time.perf_counter() - task.started,
+            folds_before=settled.folds_before, folds_after=settled.folds_after, largest_change_mm=longest_change(forward, None),
+            beyond_radius_mm=longest_change(forward, beyond), seconds=time.perf_counter() - task.started,
             notices=(*task.notices, *settled.notices),
         )
 
@@ -411,23 +388,8 @@ class CorrectionSession:
 
     def _fits(self, task: Task, after: Float[np.ndarray, "3 i j k"]) -> tuple[PairFit, ...]:
         """Measure every pair before and after."""
-        pairs, place = task.pairs, task.place
-        if not len(pairs):
-            return ()
-        before = np.linalg.norm(self.carried(pairs.fixed_points) - pairs.moving_points, axis=1)
-        now = before.copy()
-        took_part = {tuple(point) for point in place.pulls.points}
-        drove = np.array([tuple(point) in took_part for point in pairs.fixed_points])
-        near = np.flatnonzero(place.holds(pairs.fixed_points))
-        if len(near):
-            landed = place.grid.voxel_to_world(place.landed(after, pairs.fixed_points[near]))
-            now[near] = np.linalg.norm(self.automatic.affine.map(landed) - pairs.moving_points[near], axis=1)
-        shares = np.where(drove, task.weights * now**2, 0.0)
-        shares = shares / max(float(shares.sum()), 1e-12)
-        roles: list[PairRole] = ["excluded" if w == 0 else "drove" if d else "outside" for w, d in zip(task.weights, drove, strict=True)]
-        return tuple(
-            PairFit(name, float(before[n]), float(now[n]), float(shares[n]), roles[n]) for n, name in enumerate(pairs.names)
-        )
+        before = np.linalg.norm(self.carried(task.pairs.fixed_points) - task.pairs.moving_points, axis=1)
+        return pair_fits(task, before, after, self.automatic.affine)
 
     def _no_inverse(self, box: Box) -> FieldPatch:
         one = Box(box.start, (box.start[0] + 1, box.start[1] + 1, box.start[2] + 1))
@@ -437,34 +399,3 @@ class CorrectionSession:
 
 def _own(field: DisplacementField) -> Float[np.ndarray, "i j k 3"]:
     return np.array(field.displacement_mm, dtype=np.float32)
-
-
-def _no_pairs() -> LandmarkPairs:
-    return LandmarkPairs((), np.zeros((0, 3)), np.zeros((0, 3)))
-
-
-def _coarsest(grid: Grid) -> float:
-    return float(grid.spacing[np.array(grid.shape) > 1].min())
-
-
-def _centers(pairs: LandmarkPairs, touched: Sequence[str], around_mm: Float[np.ndarray, "n 3"] | None) -> Float[np.ndarray, "n 3"]:
-    unknown = [name for name in touched if name not in pairs.names]
-    if unknown:
-        raise InputError(f"There is no landmark pair {', '.join(unknown[:5])}; known: {', '.join(pairs.names[:10]) or 'none'}.")
-    points = [pairs.fixed_points[pairs.names.index(name)] for name in touched]
-    more = [] if around_mm is None else list(np.asarray(around_mm, dtype=np.float64).reshape(-1, 3))
-    if not points and not more:
-        raise InputError("Nothing was touched; expected at least one landmark pair or place to solve around.")
-    return np.array([*points, *more], dtype=np.float64)
-
-
-def _longest(patch: FieldPatch, where: np.ndarray | None) -> float:
-    """Return the longest change in mm, everywhere or where a mask says."""
-    change = patch.after_mm - patch.before_mm
-    square = np.einsum("ijkc,ijkc->ijk", change, change)
-    chosen = square if where is None else square[where]
-    return float(np.sqrt(chosen.max())) if chosen.size else 0.0
-
-
-def _folds(displacement_vox: Float[np.ndarray, "3 i j k"], where: np.ndarray) -> int:
-    return int(np.count_nonzero(fold_mask(displacement_vox) & where))
