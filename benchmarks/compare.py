@@ -294,7 +294,8 @@ def panel_of(panel: Any, case: str, row: dict[str, Any], plan: Plan) -> None:
     panel.set(xscale="log", xlabel="seconds", ylabel=title)
     panel.set_title(case, fontsize=10)
     panel.grid(alpha=0.3, which="both")
-    ticks = [t for t in (0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500) if panel.get_xlim()[0] <= t <= panel.get_xlim()[1]]
+    low, high = panel.get_xlim()
+    ticks = [t for t in (0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500) if low <= t <= high]
     panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
     panel.minorticks_off()
     if sign < 0:
