@@ -224,9 +224,13 @@ def invert_field(
     """
     best, best_miss = start, float("inf")
     inverse = start
+    del start  # full-resolution fields are what fills the memory
     for _ in range(INVERSE_PASSES):
         residual = compose(field, inverse)
-        miss = float(residual.square().sum(dim=1).sqrt().mean())
+        squares = residual[:, 0].square()
+        for axis in (1, 2):
+            squares.addcmul_(residual[:, axis], residual[:, axis])
+        miss = float(squares.sqrt_().mean())
         if miss < best_miss:
             best, best_miss = inverse, miss
         if best is not inverse or miss <= enough_vox:

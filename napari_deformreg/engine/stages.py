@@ -455,8 +455,9 @@ def _export(
                 run.notices.append(report.text)
     run.heed((yield run.placed(Step("inverse", message="Inverting the deformation"), 0.0)))
     with run.timed("inverse"):
-        guess = inverse_displacement(flows, grid.shape, run.effort.integrate_full)
-        backward, _ = invert_field(forward, guess, run.effort.inverse_residual_vox)
+        backward, _ = invert_field(
+            forward, inverse_displacement(flows, grid.shape, run.effort.integrate_full), run.effort.inverse_residual_vox
+        )  # fmt: skip
     displacement, inverse = _to_world(forward, grid, fixed.grid), _to_world(backward, grid, fixed.grid)
     yield run.placed(Step("inverse", message="Registered"), 1.0)
     return RegistrationResult(
