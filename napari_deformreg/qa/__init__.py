@@ -31,7 +31,7 @@ from .jacobian import FoldRegion, FoldReport, FoldSummary, fold_report
 from .landmarks import LandmarkErrors, landmark_errors
 from .metrics import METRICS, Metric, metrics_markdown
 from .overlap import StructureOverlap, structure_overlaps, structure_rows
-from .report import Report, Value
+from .report import Report, Value, number_text
 from .report_building import build_report, report_steps
 from .report_html import report_html
 from .review import RESEARCH_USE_ONLY, SNAPSHOTS_AT_MOST, ImageFacts, Review, Snapshot, Subject, Verdict
@@ -47,6 +47,6 @@ __all__ = [
     "FoldRow", "FoldSummary", "Foreground", "Grade", "GradedFigure", "ImageFacts", "LandmarkErrors", "LandmarkRow", "Metric", "Report",
     "Review", "Snapshot", "StructureChange", "StructureOverlap", "StructureRow", "Subject", "Tolerance", "Tolerances", "Value",
     "Verdict", "build_report", "build_review", "counts", "draw_pictures", "fixed_foreground", "fold_report", "grade_of", "graded",
-    "landmark_errors", "metrics_markdown", "report_html", "report_steps", "review_html", "review_text", "structure_overlaps",
+    "landmark_errors", "metrics_markdown", "number_text", "report_html", "report_steps", "review_html", "review_text", "structure_overlaps",
     "structure_rows",
 ]  # fmt: skip

@@ -30,6 +30,8 @@ class GradedFigure(Frozen):
     """Number of points, voxels or structures behind it."""
     definition: str
     """Exactly what was computed."""
+    place_mm: tuple[float, float, float] | None = None
+    """Where to look: the place of an extreme value, or a place in the structure (RAS+ mm)."""
     remark: str = ""
     """Why it is not graded, although its kind has a tolerance; empty if it may be."""
     tolerance: Tolerance | None = None

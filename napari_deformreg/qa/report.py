@@ -17,7 +17,7 @@ from .metrics import METRICS, Better
 from .overlap import StructureOverlap, structure_rows
 from .volume_change import StructureChange
 
-REGIONS_IN_JSON = 200
+REGIONS_AT_MOST = 1000
 """A field that folds in more places is not read region by region."""
 
 
@@ -39,6 +39,8 @@ class Value:
         Over what it was taken.
     n : int
         Number of points, voxels or structures behind it.
+    place_mm : tuple of float or None
+        Where it is decided, for a largest or smallest value: a world point (RAS+ mm) of the fixed image.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Value:
     domain: str
     definition: str
     n: int
+    place_mm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ class Report:
                     "foreground": vars(folds.foreground),
                     "whole_grid": vars(folds.whole_grid),
                     "region_count": len(folds.regions),
-                    "regions": [vars(region) for region in folds.regions[:REGIONS_IN_JSON]],
+                    "regions": [vars(region) for region in folds.regions[:REGIONS_AT_MOST]],
                 },
                 "provenance": self.provenance,
             }

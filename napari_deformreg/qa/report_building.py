@@ -15,6 +15,7 @@ from ..space import LabelMap, LandmarkPairs, Landmarks, Volume
 from ..space.orientation import axis_codes
 from .attention import things_to_check
 from .consistency import Consistency, inverse_consistency
+from .extremes import extreme_places, placed
 from .foreground import Foreground, fixed_foreground
 from .jacobian import FoldReport, FoldSummary, fold_report
 from .landmarks import LandmarkErrors, landmark_errors
@@ -96,7 +97,7 @@ def report_steps(
         *_field_values(result, foreground, consistency),
     )
     return Report(
-        values=values,
+        values=placed(values, extreme_places(result, foreground.mask, folds, consistency, landmarks)),
         landmarks=landmarks,
         structures=structures,
         folds=folds,

@@ -20,9 +20,6 @@ RESEARCH_USE_ONLY = "Research use only. Not a medical device."
 
 SNAPSHOTS_AT_MOST = 10
 
-REGIONS_AT_MOST = 1000
-"""A field that folds in more places is not read region by region."""
-
 
 class Verdict(StrEnum):
     """A reviewer's judgment: the five levels of uncertainty after TG-132 (doi 10.1002/mp.12256, the words are ours), or none yet."""

@@ -61,7 +61,7 @@ def opening(review: Review) -> tuple[str, ...]:
     """Tell what is reviewed, who made it, how it was read, when."""
     fixed, moving = review.subject.images
     who, when = review.subject.made_by, _when(review.created)
-    lines = [f"Moving {moving.name} onto fixed {fixed.name}. Transform made by {who}. Figures of {when}."]
+    lines = [f"Moving “{moving.name}” onto fixed “{fixed.name}”. Transform made by {who}. Figures of {when}."]
     for image in (fixed, moving):
         size, spacing = " × ".join(map(str, image.shape)), " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
         lines.append(f"{image.role.capitalize()}: {size} voxels of {spacing} mm, axes {image.orientation}.")
@@ -113,7 +113,7 @@ def _graded(review: Review) -> Section:
         ("grade", "figure", "value", "before", "tolerance", "taken over", "n", "why"),
         tuple((figure.grade.value, *_figure_cells(figure), figure.why) for figure in judged),
         graded=True,
-        widths=(0.09, 0.16, 0.09, 0.08, 0.16, 0.18, 0.07, 0.17),
+        widths=(0.09, 0.17, 0.09, 0.08, 0.16, 0.17, 0.08, 0.16),
     )
 
 

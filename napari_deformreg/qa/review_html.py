@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 
@@ -18,8 +19,12 @@ _STYLE = """
 .research { background: #fff4d6; border: 1px solid #d9a400; padding: 6px 14px; font-weight: 600; }
 .verdict { border: 2px solid #1c2530; padding: 10px 16px; margin: 14px 0; } .verdict p { margin: 4px 0; white-space: pre-wrap; }
 figure { margin: 14px 0; break-inside: avoid; } figcaption { font-size: 13.5px; color: #37424e; }
-.snapshots { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 14px; } td { overflow-wrap: anywhere; }
+.snapshots { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 14px; } td { overflow-wrap: break-word; }
+td.number { white-space: nowrap; }
 """
+
+_NUMBER = re.compile(r"[-+−–\d.e]+( mm| %)?")
+"""What must not be broken into two lines: 511 over 0 reads as another number."""
 
 
 def review_html(review: Review, pictures: Mapping[str, bytes] | None = None) -> str:
@@ -76,7 +81,8 @@ def _cells(row: tuple[str, ...], graded: bool) -> Iterable[str]:
         if graded and n == 0:
             yield f'<td><span class="grade" style="background: {GRADE_COLORS[Grade(cell)]}">{escape(cell)}</span></td>'
         else:
-            yield f"<td>{escape(cell)}</td>"
+            kind = ' class="number"' if _NUMBER.fullmatch(cell) else ""
+            yield f"<td{kind}>{escape(cell)}</td>"
 
 
 def _embedded(png: bytes, words: str) -> str:

@@ -39,6 +39,34 @@ def review(pair: Pair) -> Review:
     return build_review(_report(pair), created="2026-01-02T03:04:05+00:00")
 
 
+def test_a_review_is_made_of_what_the_report_file_holds(pair: Pair, review: Review) -> None:
+    content = json.loads(_report(pair).to_json())
+    assert build_review(content, created=review.created).model_copy(update={"subject": review.subject}) == review
+    del content["structure_changes"]
+    with pytest.raises(FileFormatError, match=r"lacks something that a review needs.*structure_changes"):
+        build_review(content)
+
+
+def test_extreme_figures_say_where_they_are(pair: Pair) -> None:
+    grid = pair.fixed.grid
+    voxel = np.unravel_index(int(np.argmax(pair.fixed.data)), grid.shape)
+    field = np.zeros((*grid.shape, 3))
+    field[voxel] = (0.0, 0.3, 0.0)
+    report = _report(pair, displacement=make_result(grid, field).displacement)
+    planted = grid.voxel_to_world(np.array([voxel], dtype=float))[0]
+    assert report.value("displacement_mm_max").place_mm == pytest.approx(planted)
+    assert report.landmarks is not None
+    worst = int(np.argmax(report.landmarks.after_mm))
+    assert report.value("tre_mm_max").place_mm == pytest.approx(report.landmarks.pairs.fixed_points[worst])
+    assert {value.place_mm for value in report.values if value.domain == "whole grid"} == {None}
+    review = build_review(report)
+    centers = {row.name: row.center_mm for row in review.structures}
+    for figure in review.figures:
+        if figure.structure:
+            assert figure.place_mm == centers[figure.structure]
+    assert next(figure for figure in review.figures if figure.figure == "displacement_mm_max").place_mm == pytest.approx(planted)
+
+
 TRE = Tolerance(figure="tre_mm_mean", limit=1.0, amber=2.0, unit="largest voxel", source="a test")
 DICE = Tolerance(figure="dice", limit=0.9, amber=0.8, unit="1", better="higher", source="a test")
 CONSISTENCY = Tolerance(figure="inverse_consistency_mm_p95", limit=1.0, unit="mm", proves=False, source="a test")
