@@ -17,7 +17,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from test_workflow import QUICK, write_pair
+from cases import write_pair
+from test_workflow import QUICK
 
 from napari_deformreg import __version__
 from napari_deformreg.cli import ProgressLine, main, registration, step_text

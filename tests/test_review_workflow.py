@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import write_pair
 
 from napari_deformreg.cli import main
 from napari_deformreg.errors import FileFormatError, InputError
-from napari_deformreg.io import RESULT_FILES, read_image, read_transform, write_image, write_labels, write_landmarks, write_transform
+from napari_deformreg.io import RESULT_FILES, read_image, read_transform, write_landmarks, write_transform
 from napari_deformreg.phantom import small_pair
 from napari_deformreg.qa import Grade, Review, Snapshot, Verdict
 from napari_deformreg.space import DisplacementField
@@ -36,18 +37,9 @@ PAIR = small_pair((24, 22, 20))
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
     folder = tmp_path_factory.mktemp("case")
-    write_image(folder / "fixed.nii.gz", PAIR.fixed)
-    write_image(folder / "moving.nii.gz", PAIR.moving)
-    write_labels(folder / "fixed_labels.nii.gz", PAIR.fixed_labels)
-    write_labels(folder / "moving_labels.nii.gz", PAIR.moving_labels)
-    write_landmarks(folder / "fixed.csv", PAIR.fixed_landmarks)
-    write_landmarks(folder / "moving.csv", PAIR.moving_landmarks)
     write_transform(folder / "truth.h5", PAIR.fixed_to_moving)
     write_transform(folder / "back.h5", PAIR.moving_to_fixed)
-    return InputPaths(
-        folder / "fixed.nii.gz", folder / "moving.nii.gz", folder / "fixed.csv", folder / "moving.csv",
-        folder / "fixed_labels.nii.gz", folder / "moving_labels.nii.gz",
-    )  # fmt: skip
+    return write_pair(PAIR, folder)
 
 
 def _beside(case: InputPaths, name: str) -> Path:

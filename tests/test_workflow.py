@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from cases import inputs_of, write_pair
 
 import napari_deformreg.engine
 import napari_deformreg.qa
 from napari_deformreg import workflow
 from napari_deformreg.errors import FileFormatError, InputError, SettingsError
-from napari_deformreg.io import RESULT_FILES, REVIEW_FILES, read_image, read_landmarks, write_image, write_labels, write_landmarks
+from napari_deformreg.io import RESULT_FILES, REVIEW_FILES, read_image, read_landmarks, write_image, write_landmarks
 from napari_deformreg.phantom import PhantomPair, small_pair
 from napari_deformreg.result import Control, RegistrationResult, Step
 from napari_deformreg.settings import Settings
@@ -24,25 +25,6 @@ from napari_deformreg.space import AffineTransform, Grid, LabelMap, Landmarks, T
 from napari_deformreg.workflow import InputPaths, Inputs
 
 QUICK = Settings().changed(refine={"shrink_factors": (4.0, 2.0, 1.0), "steps": (15, 10, 5)}, device="cpu")
-
-
-def inputs_of(pair: PhantomPair) -> Inputs:
-    return Inputs(pair.fixed, pair.moving, pair.fixed_landmarks, pair.moving_landmarks, pair.fixed_labels, pair.moving_labels)
-
-
-def write_pair(pair: PhantomPair, folder: Path) -> InputPaths:
-    """Write a pair's files; the moving image as volume 1 of a 4-D file would do, so plain ones here."""
-    folder.mkdir(exist_ok=True)
-    write_image(folder / "fixed.nii.gz", pair.fixed)
-    write_image(folder / "moving.nii.gz", pair.moving)
-    write_labels(folder / "fixed_labels.nii.gz", pair.fixed_labels)
-    write_labels(folder / "moving_labels.nii.gz", pair.moving_labels)
-    write_landmarks(folder / "fixed.csv", pair.fixed_landmarks)
-    write_landmarks(folder / "moving.csv", pair.moving_landmarks)
-    return InputPaths(
-        folder / "fixed.nii.gz", folder / "moving.nii.gz", folder / "fixed.csv", folder / "moving.csv",
-        folder / "fixed_labels.nii.gz", folder / "moving_labels.nii.gz",
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSlider,
     QVBoxLayout,
     QWidget,
 )
 
 from . import result_layers as parts
+from .buttons import switch
 from .field_controls import FieldControls
 
 TOGGLES = {
@@ -42,7 +42,7 @@ class DisplayControls(QWidget):
         self.blend.setRange(0, 100)
         self.blend.setValue(50)
         self.blend.valueChanged.connect(self._on_blend)
-        self.toggles = {part: _switch(title, tip) for part, (title, tip) in TOGGLES.items()}
+        self.toggles = {part: switch(title, tip) for part, (title, tip) in TOGGLES.items()}
         for part, button in self.toggles.items():
             button.toggled.connect(partial(self._show_part, part))
         self.field = FieldControls()
@@ -108,10 +108,3 @@ class DisplayControls(QWidget):
         for part in (parts.MOVED, parts.MOVING_BEFORE):
             if part in self._layers:
                 self._layers[part].opacity = percent / 100
-
-
-def _switch(title: str, tip: str) -> QPushButton:
-    button = QPushButton(title)
-    button.setCheckable(True)
-    button.setToolTip(f"<p>{tip}</p>")
-    return button

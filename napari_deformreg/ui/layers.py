@@ -89,6 +89,12 @@ class Placement:
         """Carry RAS+ mm points to this placement's layer coordinates (voxels z, y, x)."""
         return np.asarray(self.canonical.world_to_voxel(np.asarray(points, dtype=np.float64).reshape(-1, 3))[:, ::-1])
 
+    def drawn(self, point_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Tell where a RAS+ mm point is drawn: mm along z, y, x of the viewer's world."""
+        voxel = self.to_layer_points(np.array([point_mm]))[0]
+        z, y, x = voxel * self.spacing[::-1] + self.origin[::-1]
+        return float(z), float(y), float(x)
+
     def to_layer_vectors(self, vectors_mm: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Carry RAS+ mm vectors to this placement's layer coordinates (voxels z, y, x), in which they are drawn as millimeters."""
         return np.asarray((vectors_mm @ self.canonical.world_to_voxel_matrix[:3, :3].T)[:, ::-1])

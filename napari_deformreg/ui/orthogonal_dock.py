@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Points
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QImage, QResizeEvent
 from qtpy.QtWidgets import QApplication, QBoxLayout, QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from . import compat, garbage, layers
+from . import compat, layers
 from .compare_bar import CompareBar
 from .crosshair import Crosshair
+from .dock_life import DockLife
 from .shown import topmost
 from .slice_view import LARGEST_ZOOM, SliceView, as_image, as_place
 from .slices import PLANES, Place, Plane, SlicePicture, is_sliceable, look_of, marks_of, picture_of, whole_extent
@@ -42,10 +43,8 @@ class OrthogonalDock(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
-        self._docked = False
-        self._alive = True
-        self._garbage = garbage.Hold()
-        self.destroyed.connect(self._garbage.release)
+        self._life = DockLife(self)
+        self._life.closed.connect(self.shut_down)
         self._drawn: dict[tuple[int, str], tuple[Any, tuple[SlicePicture, QImage]]] = {}
         self._camera_zoom = float(compat.camera(viewer).zoom)
         self._factor = 1.0
@@ -81,12 +80,12 @@ class OrthogonalDock(QWidget):
 
     def schedule(self, event: Any = None) -> None:
         """Redraw soon, once for many changes."""
-        if self._alive:
+        if self._life.alive:
             self._timer.start()
 
     def redraw(self) -> None:
         """Draw both views and the crosshair anew."""
-        if not self._alive or self._viewer.dims.ndim < 3:
+        if not self._life.alive or self._viewer.dims.ndim < 3:
             return
         present = [layer for layer in self._viewer.layers if is_sliceable(layer)]
         arrays = [layer for layer in present if not isinstance(layer, Points)]
@@ -102,9 +101,8 @@ class OrthogonalDock(QWidget):
 
     def shut_down(self) -> None:
         """Follow the viewer no more, and take the crosshair away; for a dock or window that goes away."""
-        if not self._alive:
+        if not self._life.end():
             return
-        self._alive = False
         self._timer.stop()
         self._drawn.clear()
         self.crosshair.forget()
@@ -113,17 +111,8 @@ class OrthogonalDock(QWidget):
             event.disconnect(action)
         for layer in self._viewer.layers:
             self._unfollow(layer)
-        self._garbage.release()
 
     # --- Qt ---------------------------------------------------------------------------------------------------------
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when napari takes the widget out of its dock: the dock was closed."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:
-                self.shut_down()
-            self._docked = self.parent() is not None
-        return bool(super().event(event))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Put the views beside or above each other, whichever leaves more room for them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -23,6 +23,7 @@ from ..settings import Settings
 from ..workflow import InputPaths, Inputs, Outcome
 from . import garbage, layers
 from .adding import LayerAdder, load_units, warm_up
+from .dock_life import DockLife
 from .input_look import dressed
 from .input_rows import InputRow, dropped_files
 from .layers import LayerTuple
@@ -70,10 +71,8 @@ class RegisterDock(QTabWidget):
         super().__init__(parent)
         self._viewer: Any = viewer
         load_units()
-        self._docked = False
-        self._alive = True
-        self._garbage = garbage.Hold()
-        self.destroyed.connect(self._garbage.release)
+        self._life = DockLife(self)
+        self._life.closed.connect(self.shut_down)
         self._used: dict[str, Any] = {}
         self._waiting: list[tuple[InputRow, Path]] = []
         self.start_registration: Callable[[Inputs, Settings], Steps] = partial(in_process, registering)
@@ -156,9 +155,8 @@ class RegisterDock(QTabWidget):
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
-        if not self._alive:
+        if not self._life.end():
             return
-        self._alive = False
         self._waiting.clear()
         self.runner.drop()
         self.loader.drop()
@@ -166,7 +164,6 @@ class RegisterDock(QTabWidget):
         self.adder.stop()
         self.result.shut_down()
         self.tidier.stop()
-        self._garbage.release()
         events = self._viewer.layers.events
         for event, action in (
             (events.inserted, self._on_inserted),
@@ -178,14 +175,6 @@ class RegisterDock(QTabWidget):
             layer.events.name.disconnect(self._offer_layers)
 
     # --- Qt ---------------------------------------------------------------------------------------------------------
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when napari takes the widget out of its dock: the dock was closed."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:
-                self.shut_down()
-            self._docked = self.parent() is not None
-        return bool(super().event(event))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept local files anywhere on the dock."""

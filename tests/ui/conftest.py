@@ -9,6 +9,7 @@ from window_helpers import QUICK, SlowEngine
 from napari_deformreg.phantom import small_pair
 from napari_deformreg.ui import layers
 from napari_deformreg.ui.pictures import picture_of_outcome
+from napari_deformreg.ui.review import autosave
 from napari_deformreg.workflow import Inputs, finished, run
 
 # napari then refuses any change of a layer from another thread.
@@ -59,3 +60,10 @@ def add_inputs(inputs):
 @pytest.fixture
 def slow_engine(outcome, picture):
     return SlowEngine(outcome, picture)
+
+
+@pytest.fixture(autouse=True)
+def unsaved(tmp_path, monkeypatch):
+    """Unsaved reviews of tests are kept apart from the user's."""
+    monkeypatch.setattr(autosave, "autosave_folder", lambda: tmp_path / "unsaved")
+    return tmp_path / "unsaved"

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_deformreg.io import write_image, write_labels, write_landmarks
 from napari_deformreg.space import DisplacementField
 from napari_deformreg.ui.pictures import picture_of_outcome
-from napari_deformreg.workflow import InputPaths, evaluate
+from napari_deformreg.workflow import evaluate
 
 FOLD_VOXEL = (7, 15, 11)
 SHIFT_MM = np.array([5.0, 0.0, 0.0])
@@ -36,20 +35,3 @@ def planted_outcome(outcome, structure=None):
 def planted_picture(outcome, structure=None):
     """The picture of it."""
     return picture_of_outcome(planted_outcome(outcome, structure))
-
-
-def write_inputs(inputs, folder):
-    """Write a case's inputs as files, and tell where they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for role, value in vars(inputs).items():
-        if value is None:
-            continue
-        write, suffix = write_image, ".nii.gz"
-        if "landmarks" in role:
-            write, suffix = write_landmarks, ".csv"
-        elif "labels" in role or "mask" in role:
-            write = write_labels
-        paths[role] = folder / f"{role}{suffix}"
-        write(paths[role], value)
-    return InputPaths(**paths)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 
+from ..buttons import button
 from .autosave import Kept, discard
-from .tab import button, in_a_row, note
+from .tab import in_a_row, note
 
 
 class RecoveryBar(QFrame):

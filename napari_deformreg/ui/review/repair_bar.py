@@ -15,6 +15,7 @@ from ...qa import Review, build_review
 from ...qa.similarity import Similarity
 from ...result import Control, Step
 from ...workflow import InputPaths, Outcome, RepairedFold
+from ..buttons import button
 from ..layers import LayerTuple
 from ..pictures import ResultPicture
 from ..process import in_process
@@ -23,7 +24,7 @@ from ..shown import ShownResult
 from ..work import repairing
 from ..worker import Runner
 from .desk import Desk
-from .tab import button, in_a_row, note
+from .tab import in_a_row, note
 
 STATES_AT_MOST = 3
 """Each state that can be gone back to holds a whole result in memory."""

@@ -13,7 +13,8 @@ from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from ...qa import SNAPSHOTS_AT_MOST, Snapshot
-from .tab import button, in_a_row, note
+from ..buttons import button
+from .tab import in_a_row, note
 
 THUMBNAIL = QSize(96, 64)
 

@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QHBoxLayout, 
 from ...errors import DeformregError
 from ...qa import Tolerance, Tolerances
 from ...qa.tolerances import LimitUnit
-from .tab import button, note
+from ..buttons import button
+from .tab import note
 
 OWN_SOURCE = "set by the reviewer"
 
