@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QSlider,
     QSpinBox,
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from .buttons import switch
 from .comparing import Comparison
 from .comparison import Mode
 from .probe import Probe, Reading, reading_lines
@@ -38,13 +38,24 @@ MODES: dict[Mode, tuple[str, str, str]] = {
 }  # fmt: skip
 """Title, key and meaning of each; free letters of napari's viewer, image, labels and points layers."""
 
+CANVAS_TEXTS = {
+    Mode.BLEND: "", Mode.FUSION: "fixed green, {other} magenta", Mode.CHECKERBOARD: "checkerboard: fixed, {other}",
+    Mode.WIPE: "fixed | {other}", Mode.FLICKER: "{seen}", Mode.DIFFERENCE: "|fixed - {other}|",
+    Mode.SIDE_BY_SIDE: "left fixed, right {other}",
+}  # fmt: skip
+"""What is written on the canvas in each mode."""
+
+CANVAS_CHARACTERS = "".join(sorted({*"".join(CANVAS_TEXTS.values()), *"moving before"}))
+
+DIFFERENCE_HINT = "brightest: by half of the contrast or more"
+
 BEFORE_KEY = "H"
 READING_MS = 30
 """Between two readings under the cursor: quick for the eye, and nothing is piled up."""
 
 
 class CompareBar(QWidget):
-    """Steers one comparison, and reads the result under the cursor.
+    """Steers one comparison, and reads the result under the cursor; `seen` says in words what the canvas shows.
 
     Parameters
     ----------
@@ -52,13 +63,15 @@ class CompareBar(QWidget):
         Keys work on its canvas.
     """
 
+    seen = Signal(str)
+
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._probe: Probe | None = None
         self.comparison = Comparison(viewer, self)
-        self.buttons = {mode: _switch(f"{title}  {key}", tip) for mode, (title, key, tip) in MODES.items()}
-        self.before = _switch(f"Before  {BEFORE_KEY}", "Moving as the headers alone place it, instead of moved, in every mode.")
+        self.buttons = {mode: switch(f"{title}  {key}", tip) for mode, (title, key, tip) in MODES.items()}
+        self.before = switch(f"Before  {BEFORE_KEY}", "Moving as the headers alone place it, instead of moved, in every mode.")
         self.link = QCheckBox("link contrast")
         self.link.setToolTip("<p>A change of one image's contrast changes the other's alike.</p>")
         self.link.setChecked(True)
@@ -95,6 +108,24 @@ class CompareBar(QWidget):
         self.show_reading(None)
         self.setEnabled(False)
         self._refresh()
+
+    def state(self) -> dict[str, Any]:
+        """Tell how the images are compared, in plain values."""
+        comparison = self.comparison
+        return {
+            "mode": str(comparison.mode.value), "before": comparison.before, "linked": comparison.linked, "tile_mm": comparison.tile_mm,
+            "wipe": comparison.wipe_part, "interval_ms": self.interval.value(),
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Compare the images as they were compared."""
+        self.link.setChecked(bool(state["linked"]))
+        self.tile.setValue(float(state["tile_mm"]))
+        self.wipe.setValue(round(1000 * float(state["wipe"])))
+        self.interval.setValue(int(state["interval_ms"]))
+        self.comparison.set_before(bool(state["before"]))
+        if self.comparison.mode != Mode(state["mode"]):
+            self.comparison.set_mode(Mode(state["mode"]))
 
     def read_cursor(self) -> None:
         """Read at the place under the cursor."""
@@ -167,7 +198,7 @@ class CompareBar(QWidget):
         self.wipe.valueChanged.connect(lambda place: self.comparison.set_wipe(place / 1000))
         self.interval.valueChanged.connect(self.comparison.set_interval)
         self.comparison.changed.connect(self._refresh)
-        self.comparison.flickered.connect(self.flickering.setText)
+        self.comparison.flickered.connect(self._on_flicker)
 
     def _keys(self) -> dict[str, Callable[[Any], None]]:
         # Functions of their own, as napari asks what they are called.
@@ -191,7 +222,18 @@ class CompareBar(QWidget):
             self.before.setChecked(self.comparison.before)
         page = {Mode.CHECKERBOARD: 1, Mode.WIPE: 2, Mode.FLICKER: 3}.get(mode, 0)
         self.controls.setCurrentIndex(page)
-        self.hint.setText(f"<i>{MODES[mode][2]}</i>" if mode == Mode.DIFFERENCE else "One key switches a mode on and off.")
+        self.hint.setText(f"<i>{DIFFERENCE_HINT}</i>" if mode == Mode.DIFFERENCE else "One key switches a mode on and off.")
+        self._say(self._other())
+
+    def _other(self) -> str:
+        return "moving before" if self.comparison.before else "moved"
+
+    def _say(self, seen: str) -> None:
+        self.seen.emit(CANVAS_TEXTS[self.comparison.mode].format(other=self._other(), seen=seen))
+
+    def _on_flicker(self, seen: str) -> None:
+        self.flickering.setText(seen)
+        self._say(seen)
 
     def _on_cursor(self, event: Any = None) -> None:
         if self.comparison.mode == Mode.WIPE and QApplication.keyboardModifiers() & Qt.KeyboardModifier.ShiftModifier:
@@ -200,13 +242,6 @@ class CompareBar(QWidget):
                 self.wipe.setValue(round(1000 * self.comparison.wipe_part))
         if not self._reading.isActive():
             self._reading.start()
-
-
-def _switch(title: str, tip: str) -> QPushButton:
-    button = QPushButton(title)
-    button.setCheckable(True)
-    button.setToolTip(f"<p>{tip}</p>")
-    return button
 
 
 def _value() -> QLabel:

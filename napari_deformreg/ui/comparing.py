@@ -13,6 +13,7 @@ from . import compat, garbage
 from . import result_layers as parts
 from .canvas_rest import CanvasRest
 from .comparison import Checkerboard, Composite, Mode, Rule, Wipe, difference, linked_limits
+from .side_by_side import SideBySide
 from .turns import Turns
 
 COMPARISON = "comparison"
@@ -42,7 +43,7 @@ class Comparison(QObject):
         self._viewer = viewer
         self._images: dict[str, Any] = {}
         self._originals: dict[Any, Look] = {}
-        self._grid: Look = {}
+        self._beside = SideBySide(viewer, self._on_inserted)
         self._starts: dict[str, tuple[float, float]] = {}
         self._layer: Any | None = None
         self._linking = False
@@ -127,6 +128,14 @@ class Comparison(QObject):
                 self._become(self._images[part], "visible", shown)
         self._run()
 
+    def look_without(self, layer: Any) -> Look:
+        """Give what the mode changed of a layer, as it comes back when the mode ends."""
+        return dict(self._originals.get(layer, {}))
+
+    def order_without(self) -> list[Any]:
+        """Give the layers in the order in which they come back."""
+        return self._beside.order_without()
+
     def set_blend(self, part: float) -> None:
         """Show the blend, with this part (0 to 1) of the moved image."""
         for name in (parts.MOVED, parts.MOVING_BEFORE):
@@ -182,7 +191,7 @@ class Comparison(QObject):
         wanted = self._wanted(mode)
         if mode != Mode.SIDE_BY_SIDE:
             # First of all, for in the grid each layer that comes back would get a canvas of its own for a moment.
-            yield from self._leave_grid()
+            yield from self._beside.leave()
         if mode in _RULES:
             yield from self._show_composite(mode)
         yield from self._give_back(wanted)
@@ -204,7 +213,8 @@ class Comparison(QObject):
             tinted = {"colormap": FIXED_TINT, **plain}
             return {**third, fixed: tinted, other: {"colormap": OTHER_TINT, "blending": "additive", **plain}}
         if mode == Mode.SIDE_BY_SIDE:
-            rest = {layer: {"visible": False} for layer in self._viewer.layers if layer not in (fixed, other)}
+            left, right = self._beside.sides(fixed, other, moved=not self.before)
+            rest = {layer: {"visible": False} for layer in self._viewer.layers if layer not in (*left, *right)}
             return {**rest, fixed: plain, other: plain}
         return {**third, fixed: plain, other: plain}
 
@@ -242,38 +252,13 @@ class Comparison(QObject):
             self.flickered.emit(("moving before" if self.before else "moved") if other.opacity else "fixed")
 
     def _enter_grid(self) -> Iterator[None]:
-        """Turn napari's grid on, with fixed on the left."""
-        grid, camera = compat.grid(self._viewer), compat.camera(self._viewer)
-        if not self._grid:
-            self._grid = {"shape": tuple(grid.shape), "stride": grid.stride, "enabled": grid.enabled, "zoom": camera.zoom}
-            grid.stride = -self._stride()
-            yield
-            grid.shape = (1, -1)
-            yield
-            grid.enabled = True
-            yield
-            camera.zoom = min(camera.zoom, self._zoom_for_half())
-            yield
+        fixed, other = self._pair()
+        if fixed is not None and other is not None:
+            yield from self._beside.enter(self._beside.sides(fixed, other, moved=not self.before), self._zoom_for_half())
 
-    def _leave_grid(self) -> Iterator[None]:
-        """Give napari's grid back as it was."""
-        grid, camera = compat.grid(self._viewer), compat.camera(self._viewer)
-        if self._grid:
-            before, self._grid = self._grid, {}
-            for name in ("enabled", "stride", "shape"):
-                setattr(grid, name, before[name])
-                yield
-            camera.zoom = before["zoom"]
-            yield
-
-    def _stride(self) -> int:
-        """Tell how many layers napari is to count as one place of the grid: more than one, where that keeps the two images apart.
-
-        With one it throws away what it drew for hidden layers, and makes that anew when the grid is left: a tenth of a second for labels.
-        """
-        places = [n for n, layer in enumerate(self._viewer.layers) if layer in self._pair()]
-        wider = (stride for stride in range(2, len(self._viewer.layers) + 1) if len({place // stride for place in places}) > 1)
-        return next(wider, 1)
+    def _on_inserted(self, event: Any) -> None:
+        """Give a layer that comes while two are seen side by side its field."""
+        self._turns.run(self._pieces(self.mode), self._settled)
 
     def _zoom_for_half(self) -> float:
         """Give the zoom at which an image fits into half of the canvas' width."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
@@ -65,6 +66,23 @@ class FieldControls(QWidget):
         self.slab.setSuffix(" slice")
         self.arrow_note.setText("")
         legends.show_longest(self.length_legend, longest_mm)
+
+    def choose_foreground(self) -> None:
+        """Show the field where it counts, if that is known: around the body it only hides what matters."""
+        inside = next((n for n, region in enumerate(self._regions) if region.foreground), 0)
+        self.region.setCurrentIndex(inside)
+
+    def state(self) -> dict[str, Any]:
+        """Tell the choices, in plain values."""
+        region = self._regions[max(self.region.currentIndex(), 0)].title
+        return {"region": region, "spacing_mm": self.spacing.value(), "slab": self.slab.value(), "scale": self.scale.value()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Choose as it was chosen; a region that is no longer there is left out."""
+        self.region.setCurrentIndex(max(self.region.findText(str(state["region"])), 0))
+        self.spacing.setValue(float(state["spacing_mm"]))
+        self.slab.setValue(int(state["slab"]))
+        self.scale.setValue(float(state["scale"]))
 
     def note_arrows(self, count: int, spacing_mm: float) -> None:
         """Tell how many arrows are drawn, and how far apart where that is not what was asked for."""

@@ -90,7 +90,8 @@ def length_legend() -> Legend:
 
 def show_longest(legend: Legend, longest_mm: float) -> None:
     """Label the legend of lengths in millimeters."""
-    legend.set_ticks([(part, f"{part * longest_mm:.1f}" if part else "0") for part in (0.0, 0.25, 0.5, 0.75, 1.0)])
+    inner = [(part, f"{part * longest_mm:.1f}" if part else "0") for part in (0.0, 0.25, 0.5, 0.75)]
+    legend.set_ticks([*inner, (1.0, f"≥ {longest_mm:.1f}")])
 
 
 def _color(rgba: Float[np.ndarray, "4"]) -> QColor:

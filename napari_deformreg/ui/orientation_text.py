@@ -1,4 +1,4 @@
-"""Writes on the canvas which way the patient lies: the one word that prevents mixing up left and right."""
+"""Writes on the canvas which way the patient lies, and what is seen: the words that prevent mixing up left and right, fixed and moved."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ _PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
 
 
 class OrientationText:
-    """Keeps the text up to date with the displayed plane; a text of the user's own is left alone."""
+    """Keeps the text up to date with the displayed plane; a text of the user's own is left alone.
 
-    def __init__(self, viewer: Any) -> None:
+    Parameters
+    ----------
+    viewer : napari viewer
+        Whose canvas is written on.
+    characters : str
+        What the line below may be made of.
+    """
+
+    def __init__(self, viewer: Any, characters: str = "") -> None:
         self._viewer = viewer
+        self._characters = characters
         self._following = False
         self._mine = ""
+        self._below = ""
         self._turns = Turns()
 
     def prepare(self) -> None:
         """Paint all that will be written on the canvas once, unseen."""
-        self._turns.run(paint_ahead(self._viewer, CHARACTERS), self._write)
+        self._turns.run(paint_ahead(self._viewer, "".join(sorted({*CHARACTERS, *self._characters}))), self._write)
 
     def start(self) -> None:
         """Write, and follow the viewer's axes."""
@@ -35,6 +45,12 @@ class OrientationText:
         for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
             event.connect(self._write)
         self._write()
+
+    def say(self, below: str) -> None:
+        """Write a line below: what is seen there."""
+        if below != self._below:
+            self._below = below
+            self._write()
 
     def stop(self) -> None:
         """Follow the viewer no more."""
@@ -52,7 +68,8 @@ class OrientationText:
             return
         dims = self._viewer.dims
         in_plane = dims.ndisplay == 2 and dims.ndim >= 3
-        self._mine = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
+        plane = plane_text(tuple(axis - (dims.ndim - 3) for axis in dims.order[-3:])) if in_plane else ""
+        self._mine = "\n".join(line for line in (plane, self._below) if line)
         overlay.position = "top_left"
         overlay.text = self._mine
         overlay.visible = bool(self._mine)

@@ -24,11 +24,14 @@ class Region:
         None for all voxels.
     number : int or None
         The label that belongs to it; None for all labels but 0.
+    foreground : bool
+        Whether it is where most of the report's numbers are taken.
     """
 
     title: str
     labels: Shaped[np.ndarray, "z y x"] | None = None
     number: int | None = None
+    foreground: bool = False
 
     def inside(self, index: Any) -> Any:
         """Tell which voxels at this index (of any kind that numpy takes) belong to it; one True for all."""
@@ -46,7 +49,7 @@ def regions_of(picture: ResultPicture) -> tuple[Region, ...]:
     placement = Placement(picture.displacement.grid)
     found = [EVERYWHERE]
     if picture.foreground is not None:
-        found.append(Region(picture.foreground.description, placement.to_layer_array(picture.foreground.mask)))
+        found.append(Region(picture.foreground.description, placement.to_layer_array(picture.foreground.mask), foreground=True))
     labels = picture.fixed_labels
     if labels is not None and labels.grid == picture.displacement.grid:
         drawn = placement.to_layer_array(labels.data)

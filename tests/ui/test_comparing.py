@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from napari.layers import Layer
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
@@ -76,8 +77,10 @@ def test_a_key_shows_a_mode_and_gives_the_layers_back(desk):
         assert desk.panel.compare.buttons[mode].isChecked()
         assert desk.looks() != before
         assert text.text.startswith("axial   R ◂ ▸ L")
+        assert "fixed" in text.text
         assert text.visible
         desk.press(key)
+        assert "fixed" not in text.text
         assert desk.comparison.mode == Mode.BLEND
         assert desk.looks() == before
         assert [layer.name for layer in desk.viewer.layers] == names
@@ -132,6 +135,48 @@ def test_before_takes_the_place_of_moved_in_every_mode(desk):
     assert desk.composite().data.rule.axis == 1
     desk.comparison.set_wipe_at(tuple(desk.found[parts.MOVED].data_to_world((0, 5, 0))))
     assert desk.composite().data.rule.place == 5
+
+
+def test_labels_and_points_stay_with_their_image_side_by_side(desk, picture):
+    viewer, grid = desk.viewer, desk.viewer.canvas.grid
+    for data, arguments, kind in result_layers(picture):
+        if arguments["name"] not in SHOWN:
+            viewer.add_layer(Layer.create(data, {**arguments, "visible": False}, kind))
+    found = {parts.part_of(layer): layer for layer in viewer.layers}
+    order = [layer.name for layer in viewer.layers]
+    for part in (parts.FIXED_LABELS, parts.MOVED_LABELS, parts.FIXED_LANDMARKS):
+        found[part].visible = True
+    desk.press("T")
+
+    def column(part):
+        return grid.position(list(viewer.layers).index(found[part]), list(viewer.layers))[1]
+
+    assert [column(part) for part in (parts.FIXED, parts.FIXED_LABELS, parts.FIXED_LANDMARKS)] == [0, 0, 0]
+    assert [column(part) for part in (parts.MOVED, parts.MOVED_LABELS)] == [1, 1]
+    late = viewer.add_points([[1.0, 2.0, 3.0]], name="mine", units="mm", axis_labels=("z", "y", "x"))
+    found["mine"] = late
+    desk.settle()
+    assert grid.actual_shape(list(viewer.layers)) == (1, 2)
+    found[parts.MOVED_LANDMARKS].visible = True
+    assert column(parts.MOVED_LANDMARKS) == 1
+    desk.press(BEFORE_KEY)
+    assert not found[parts.MOVED_LABELS].visible, "what was moved does not lie over moving as it was"
+    desk.press("T")
+    assert [layer.name for layer in viewer.layers] == [*order, "mine"]
+    assert found[parts.MOVED_LABELS].visible
+
+
+def test_the_modes_work_in_space_too(desk, qtbot):
+    desk.viewer.dims.ndisplay = 3
+    shown = {}
+    for key in ("K", "D"):
+        desk.press(key)
+        qtbot.wait(100)
+        shown[key] = desk.viewer.screenshot(canvas_only=True, flash=False)
+        assert desk.composite().visible
+        desk.press(key)
+    assert all(picture[..., :3].std() > 1 for picture in shown.values()), "something is drawn"
+    assert np.abs(shown["K"].astype(float) - shown["D"]).max() > 50
 
 
 def test_flicker_shows_both_in_turn(desk, qtbot):

@@ -198,6 +198,8 @@ def test_arrows_and_grid_come_together_with_the_slice(shown, qtbot):
 def test_the_field_is_bounded_scaled_and_drawn_in_space(shown, qtbot, inputs):
     viewer, panel, found = shown
     field, quiver, jacobian = panel.controls.field, found[parts.QUIVER], found[parts.JACOBIAN]
+    assert field.region.currentIndex() == 1, "the foreground, where it counts"
+    field.region.setCurrentIndex(0)
     panel.controls.toggles[parts.QUIVER].setChecked(True)
     viewer.dims.set_current_step(0, 12)
     qtbot.waitUntil(lambda: set(quiver.data[:, 0, 0]) == {12}, timeout=2000)

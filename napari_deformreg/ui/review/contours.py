@@ -16,8 +16,8 @@ from ..several_changes import changed_at_once
 from .desk import Desk
 
 SIDES = {
-    parts.FIXED_LABELS: ("contours of fixed", parts.FIXED_COLOR),
-    parts.MOVED_LABELS: ("contours of moved", parts.MOVED_COLOR),
+    parts.FIXED_LABELS: (parts.FIXED_CONTOURS, parts.FIXED_COLOR),
+    parts.MOVED_LABELS: (parts.MOVED_CONTOURS, parts.MOVED_COLOR),
 }
 """Which labels are outlined in which layer and color."""
 
