@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from . import garbage
+from .dock_life import DockLife
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class _Opening(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
-        self._docked = False
+        self._life = DockLife(self)
+        self._life.closed.connect(self.shut_down)
         self.inside: Any | None = None
         """The dock, once it is there."""
         self._waiting = QLabel("Loading …")
@@ -56,17 +58,11 @@ class _Opening(QWidget):
 
     def shut_down(self) -> None:
         """Stop everything, be the dock there or not."""
+        if not self._life.end():
+            return
         self._turns.stop()
         if self.inside is not None:
             self.inside.shut_down()
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when napari takes the widget out of its dock: the dock was closed."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:
-                self.shut_down()
-            self._docked = self.parent() is not None
-        return bool(super().event(event))
 
     def _open(self) -> Iterator[None]:
         module, name = self.source

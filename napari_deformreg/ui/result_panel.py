@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
@@ -18,7 +17,7 @@ from . import compat, layers
 from . import result_layers as parts
 from .adding import LayerAdder
 from .canvas_rest import ResizeRest
-from .compare_bar import CompareBar
+from .compare_bar import CANVAS_CHARACTERS, CompareBar
 from .display_controls import DisplayControls
 from .field_overlays import FieldOverlays
 from .layers import LayerTuple, Placement
@@ -54,11 +53,12 @@ class ResultPanel(QWidget):
         self._fixed_layer: Any | None = None
         self._found: dict[str, Any] = {}
         self._oriented = False
-        self._text = OrientationText(viewer)
+        self._text = OrientationText(viewer, CANVAS_CHARACTERS)
         self.summary = SummaryView()
         self.summary.place_chosen.connect(self.go_to)
         self.controls = DisplayControls()
         self.compare = CompareBar(viewer)
+        self.compare.seen.connect(self._text.say)
         self.controls.blend.valueChanged.connect(lambda percent: self.compare.comparison.set_blend(percent / 100))
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_added)
@@ -100,9 +100,10 @@ class ResultPanel(QWidget):
         self._begin(picture, entries, fixed_layer)
 
     def show_folder(self, folder: Path, picture: ResultPicture, entries: list[LayerTuple]) -> None:
-        """Show what a result folder holds."""
+        """Show what a result folder holds; the same folder shown before, which may have held something else, goes away."""
+        outdated = list(self._found.values()) if folder == self._folder else []
         self._outcome, self._paths, self._folder = None, None, folder
-        self._begin(picture, entries, None)
+        self._begin(picture, entries, None, outdated)
 
     def exchange(self, outcome: Outcome | None, picture: ResultPicture, entries: list[LayerTuple]) -> None:
         """Show another version of the same result in the layers that are there."""
@@ -123,13 +124,9 @@ class ResultPanel(QWidget):
         """Show the slice through a world point, with the point in the middle."""
         if self._picture is None:
             return
-        placement = Placement(self._picture.displacement.grid)
-        voxel = placement.to_layer_points(np.array([point_mm]))[0]
-        drawn = voxel * placement.spacing[::-1] + placement.origin[::-1]
-        dims = self._viewer.dims
-        for axis in range(3):
-            dims.set_point(dims.ndim - 3 + axis, float(drawn[axis]))
-        compat.camera(self._viewer).center = tuple(float(n) for n in drawn)
+        drawn, dims = Placement(self._picture.displacement.grid).drawn(point_mm), self._viewer.dims
+        dims.set_point(range(dims.ndim - 3, dims.ndim), drawn)
+        compat.camera(self._viewer).center = drawn
 
     def open_planes(self) -> None:
         """Show the two other planes below the canvas."""
@@ -165,7 +162,9 @@ class ResultPanel(QWidget):
         self._text.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
 
-    def _begin(self, picture: ResultPicture, entries: list[LayerTuple], fixed_layer: Any | None) -> None:
+    def _begin(
+        self, picture: ResultPicture, entries: list[LayerTuple], fixed_layer: Any | None, outdated: Sequence[Any] = ()
+    ) -> None:
         self._turns.stop()
         self.adder.stop()
         self._release_overlays()
@@ -179,10 +178,16 @@ class ResultPanel(QWidget):
         self.message.setText("")
         self._update_buttons()
         self.orient()
-        named = parts.numbered(wanted, [layer.name for layer in self._viewer.layers])
-        self._turns.run(self._clear_view(picture), lambda: self.adder.add(named))
+        present = self._viewer.layers
+        self._turns.run(
+            self._clear_view(picture, outdated), lambda: self.adder.add(parts.numbered(wanted, [layer.name for layer in present]))
+        )
 
-    def _clear_view(self, picture: ResultPicture) -> Iterator[None]:
+    def _clear_view(self, picture: ResultPicture, outdated: Sequence[Any]) -> Iterator[None]:
+        for layer in outdated:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+                yield
         for layer in list(self._viewer.layers):
             if layer != self._fixed_layer and layer.visible:
                 layer.visible = False
@@ -245,6 +250,7 @@ class ResultPanel(QWidget):
             (controls.region_chosen, drawn.set_region),
         ):
             chosen.connect(act)
+        controls.choose_foreground()
         if self.current is not None:
             self.compare.bind(self.current)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer, QUrl
+from qtpy.QtCore import Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
@@ -14,20 +15,22 @@ from ..errors import DeformregError
 from ..io import result_folder as names
 from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
-from . import garbage
 from .adding import load_units
+from .buttons import button
+from .dock_life import DockLife
 from .input_rows import dropped_files
 from .open_folder import opening_result
 from .process import in_process
 from .result_panel import ResultPanel
 from .review.consistency_tab import ConsistencyTab
 from .review.desk import Desk
+from .review.elsewhere import ElsewhereDialog
 from .review.folds_tab import FoldsTab
 from .review.keeper import ReviewKeeper
 from .review.points_tab import PointsTab
 from .review.recovery_bar import RecoveryBar
 from .review.structures_tab import StructuresTab
-from .review.tab import ReviewTab, button, in_a_row, note
+from .review.tab import ReviewTab, in_a_row, note
 from .review.verdict_tab import VerdictTab
 from .shown import ShownResult, topmost
 from .work import reviewing
@@ -36,8 +39,8 @@ from .worker import Runner
 if TYPE_CHECKING:
     import napari
 
-KEYS = {"PageDown": 1, "PageUp": -1}
-"""Next and previous row of the tab that is open."""
+KEYS = {"PageDown": 1, "PageUp": -1, "Home": 0}
+"""Next, previous and worst row of the tab that is open."""
 
 
 class ReviewDock(QWidget):
@@ -54,17 +57,15 @@ class ReviewDock(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None, own: ResultPanel | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
-        self._docked = False
-        self._alive = True
-        self._garbage = garbage.Hold()
-        self.destroyed.connect(self._garbage.release)
+        self._life = DockLife(self)
+        self._life.closed.connect(self.shut_down)
         self._offered = False
         self._panels: list[ResultPanel] = []
         self._looking = QTimer(self)
         self._looking.setSingleShot(True)
         self._looking.setInterval(0)
         self._looking.timeout.connect(self._look_for_panels)
-        self._waiting: list[Callable[[], Any]] = []
+        self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
         self.desk = Desk(viewer, self)
         self.loader = Runner(self)
         self.measurer = Runner(self)
@@ -72,12 +73,13 @@ class ReviewDock(QWidget):
         self.folds = FoldsTab(self.desk)
         self.points = PointsTab(self.desk)
         self.structures = StructuresTab(self.desk)
-        self.consistency = ConsistencyTab(self.desk, self.need_outcome)
+        self.consistency = ConsistencyTab(self.desk)
         self.verdict = VerdictTab(self.desk)
         self.tabs = QTabWidget()
         self.keeper = ReviewKeeper(self.desk, self.verdict, self.tabs, self)
         self.pages: list[ReviewTab] = [self.folds, self.points, self.structures, self.consistency, self.verdict]
         self.recovery = RecoveryBar()
+        self.elsewhere: ElsewhereDialog | None = None
         self.message = note("Register two images, or open a result folder (or drop one here).")
         self._lay_out()
         self._connect()
@@ -94,8 +96,9 @@ class ReviewDock(QWidget):
     @property
     def busy(self) -> bool:
         """Whether a result is being opened."""
-        moving = self.desk.places.busy or self.structures.busy
-        return self.loader.busy or self.own.busy or self.measurer.busy or self.keeper.busy or self.folds.repair.runner.busy or moving
+        runners = (self.loader, self.measurer, self.consistency.reader, self.folds.repair.runner)
+        parts = (*runners, self.own, self.keeper, self.desk.places, self.structures, self.elsewhere)
+        return any(part is not None and part.busy for part in parts)
 
     def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
         """Show a result folder for review; its inputs are where it notes them, or at `paths`."""
@@ -105,29 +108,34 @@ class ReviewDock(QWidget):
         self.message.setText(f"Opening {folder} …")
         self.loader.start(lambda: opening_result(Path(folder), paths))
 
-    def step(self, direction: int) -> None:
-        """Go to the next (1) or previous (-1) row of the tab that is open."""
-        page = self.tabs.currentWidget()
-        if isinstance(page, ReviewTab):
-            page.step(direction)
+    def open_elsewhere(self) -> None:
+        """Ask for a transform of any tool; what was asked for before is still there, to be changed."""
+        if self.elsewhere is None:
+            self.elsewhere = ElsewhereDialog(self)
+            self.elsewhere.reviewed.connect(self.open_result)
+        self.elsewhere.suggest_images(self._viewer)
+        self.elsewhere.show()
+        self.elsewhere.raise_()
 
-    def need_outcome(self, then: Callable[[], Any]) -> None:
-        """Have everything of the case in memory, not its figures alone, and call `then` when it is."""
-        shown = self.desk.shown
-        if self.desk.outcome is not None:
-            then()
-        elif shown is not None and shown.folder is not None:
-            self._waiting.append(then)
-            self._measure(shown.folder, shown.paths, again=True)
+    def step(self, direction: int) -> None:
+        """Go to the next (1), the previous (-1) or the worst (0) row of the tab that is open."""
+        page = self.tabs.currentWidget()
+        if not isinstance(page, ReviewTab):
+            return
+        if direction:
+            page.step(direction)
+        else:
+            page.go_to_worst()
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
-        if not self._alive:
+        if not self._life.end():
             return
-        self._alive = False
         self._looking.stop()
         self.loader.drop()
         self.measurer.drop()
+        if self.elsewhere is not None:
+            self.elsewhere.release()
         self.keeper.release()
         for page in self.pages:
             page.release()
@@ -138,19 +146,8 @@ class ReviewDock(QWidget):
         events = self._viewer.layers.events
         events.inserted.disconnect(self._on_inserted)
         self._panels.clear()
-        self._garbage.release()
 
     # --- Qt ---------------------------------------------------------------------------------------------------------
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when napari puts the widget into its dock, and when it takes it out: the dock was closed."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:
-                self.shut_down()
-            self._docked = self.parent() is not None
-            if self._docked:
-                self._looking.start()  # A turn later the dock is in its window.
-        return bool(super().event(event))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept a result folder anywhere on the dock."""
@@ -173,9 +170,12 @@ class ReviewDock(QWidget):
         self.tabs.addTab(self.own, "View")
         self.tabs.setTabVisible(self.tabs.indexOf(self.own), False)
         open_button = button("Open result…", "Open a result folder for review.", self._ask_folder)
+        elsewhere = button(
+            "From elsewhere…", "Review a transform of ANTs, elastix, greedy, 3D Slicer, … with its two images.", self.open_elsewhere
+        )
         whole = button("Whole image", "See the whole image again.", self._viewer.reset_view)
         column = QVBoxLayout(self)
-        column.addLayout(in_a_row(open_button, whole))
+        column.addLayout(in_a_row(open_button, elsewhere, whole))
         column.addWidget(self.recovery)
         column.addWidget(self.message)
         column.addWidget(self.tabs, 1)
@@ -215,7 +215,6 @@ class ReviewDock(QWidget):
         self.own.show_folder(folder, picture, entries)
 
     def _on_failed(self, error: DeformregError) -> None:
-        self._waiting.clear()
         self.message.setText(str(error))
 
     def _on_inserted(self, event: Any) -> None:
@@ -238,13 +237,12 @@ class ReviewDock(QWidget):
 
     def _on_shown(self) -> None:
         panel = self.sender()
-        if self._alive and isinstance(panel, ResultPanel) and panel.current is not None:
+        if self._life.alive and isinstance(panel, ResultPanel) and panel.current is not None:
             self._take(panel, panel.current)
 
     def _take(self, panel: ResultPanel, shown: ShownResult) -> None:
         """Take up what a panel shows."""
         self.measurer.drop()
-        self._waiting.clear()
         self.keeper.part()
         for page in self.pages:
             page.forget()
@@ -254,28 +252,27 @@ class ReviewDock(QWidget):
         self.desk.open(shown, None if outcome is None else build_review(outcome.report), outcome)
         self._name_case()
         if outcome is None and shown.folder is not None:
-            self._measure(shown.folder, shown.paths, again=False)
+            self._measure(shown.folder, shown.paths)
 
     def _name_case(self) -> None:
+        """Tell which case it is; of a transform from elsewhere also what its numbers were taken for."""
         folder = None if self.desk.shown is None else self.desk.shown.folder
-        self.message.setText("The fresh result, not saved yet." if folder is None else f"<b>{folder.name}</b>")
+        lines = ["The fresh result, not saved yet." if folder is None else f"<b>{escape(folder.name)}</b>"]
+        if self.desk.review is not None and self.desk.review.subject.transforms:
+            subject = self.desk.review.subject
+            lines.append(f"Transform of {escape(subject.made_by)}:")
+            lines += [f"{escape(file.name)}: {escape(file.convention)}" for file in subject.transforms]
+        self.message.setText("<br>".join(lines))
         self.message.setToolTip("" if folder is None else str(folder))
 
-    def _measure(self, folder: Path, paths: InputPaths | None, again: bool) -> None:
-        if not self.measurer.busy:
-            self.message.setText(f"Measuring {folder.name} …")
-            self.measurer.start(lambda: in_process(reviewing, folder, paths, again))
+    def _measure(self, folder: Path, paths: InputPaths | None) -> None:
+        self.message.setText(f"Measuring {folder.name} …")
+        self.measurer.start(lambda: in_process(reviewing, folder, paths))
 
     def _on_measured(self, found: Any) -> None:
         outcome, review = found
-        if self.desk.review is None:
-            self.desk.open(self.desk.shown, review, outcome)
-        else:
-            self.desk.outcome = outcome
+        self.desk.open(self.desk.shown, review, outcome)
         self._name_case()
-        waiting, self._waiting = self._waiting, []
-        for then in waiting:
-            then()
 
     def _open_report(self) -> None:
         folder = self.keeper.folder

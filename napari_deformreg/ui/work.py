@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DeformregError
-from ..io import open_result_folder
+from ..errors import DeformregError, FileFormatError, InputError
+from ..io import Convention, open_result_folder, read_image
+from ..io import result_folder as names
 from ..result import Control, Step
 from ..settings import Settings
+from ..space import Volume
 from ..workflow import (
+    ForeignTransform,
     InputPaths,
     Inputs,
     Outcome,
     RepairedFold,
+    consistency_map,
     describe_model,
+    describe_transforms,
     evaluate_folder_steps,
+    noted_paths,
     read_review,
     repair_fold,
+    review_transform_steps,
     run,
     save_review,
     write_outcome,
@@ -60,27 +68,67 @@ def checking_model(path: Path) -> Generator[Step, Any, tuple[Path, str]]:
     return path, describe_model(path)
 
 
-def reviewing(folder: Path, paths: InputPaths | None = None, again: bool = False) -> Generator[Step, Any, tuple[Outcome | None, Review]]:
-    """Read the review of a result folder; where it has none, or everything is needed, measure it."""
+def reviewing(folder: Path, paths: InputPaths | None = None) -> Generator[Step, Any, tuple[Outcome | None, Review]]:
+    """Read the review of a result folder, or make one of its report; measure only where that does not do."""
     from ..qa import build_review
 
     yield Step("read", message=f"reading {folder.name}")
-    known = read_review(folder)
-    if known is not None and not again:
+    known = read_review(folder) or (_review_of_report(folder) if paths is None else None)
+    if known is not None:
         return None, known
     yield Step("evaluate", message=f"measuring {folder.name}")
     outcome = yield from evaluate_folder_steps(folder, paths)
-    return outcome, known or build_review(outcome.report)
+    return outcome, build_review(outcome.report)
+
+
+def _review_of_report(folder: Path) -> Review | None:
+    """Grade what report.json says; None if an early version wrote it."""
+    from ..qa import build_review
+
+    try:
+        return build_review(open_result_folder(folder).report)
+    except FileFormatError:
+        return None
+
+
+def describing(files: Sequence[str], inverse_files: Sequence[str], convention: Convention) -> Generator[Step, Any, list[str]]:
+    """Say of each file of a transform how it is understood, and how far it moves; as lines of HTML."""
+    yield Step("read", message="reading the transform")
+    lines = []
+    for title, given in (("", files), ("inverse, ", inverse_files)):
+        for name, words in describe_transforms(given, convention) if given else ():
+            lines.append(f"{title}<b>{escape(name)}</b>: {escape(words)}")
+    return lines
+
+
+def reviewing_transform(paths: InputPaths, transform: ForeignTransform, folder: Path) -> Generator[Step, Control | None, Path]:
+    """Review a transform that any tool made; gives the folder that was written."""
+    try:
+        yield from review_transform_steps(paths, transform, folder)
+    except OSError as error:
+        raise DeformregError(f"Cannot write {folder}: {error.strerror or error}. Choose another place.") from error
+    return folder
+
+
+def reading_consistency(folder: Path, paths: InputPaths | None = None) -> Generator[Step, Any, Volume]:
+    """Read the map of the inverse consistency error (mm) of a result folder; measure it where the folder has none."""
+    yield Step("read", message=f"reading {folder.name}")
+    known = open_result_folder(folder).file(names.INVERSE_CONSISTENCY)
+    if known is not None:
+        return read_image(known, allow_constant=True)
+    return consistency_map((yield from evaluate_folder_steps(folder, paths)))
 
 
 def saving_review(
     folder: Path, review: Review, outcome: Outcome | None, paths: InputPaths | None, whole: bool, source: Path | None
 ) -> Generator[Step, Any, Path]:
     """Write a review into its result folder; `whole`: with the result, from memory or else from the folder `source`."""
+    if outcome is None and source is not None and not (source / names.INVERSE_CONSISTENCY).is_file():
+        outcome = yield from _measured(source, paths)
     yield Step("write", message=f"writing {folder}")
     try:
         if whole and outcome is not None:
-            write_outcome(outcome, folder, paths, review)
+            write_outcome(outcome, folder, paths or _noted(source), review)
         else:
             if whole and source is not None and source != folder:
                 shutil.copytree(source, folder)
@@ -88,6 +136,21 @@ def saving_review(
     except OSError as error:
         raise DeformregError(f"Cannot write {folder}: {error.strerror or error}. Choose another place.") from error
     return folder
+
+
+def _measured(folder: Path, paths: InputPaths | None) -> Generator[Step, Any, Outcome | None]:
+    """Measure a folder for the pictures and the map of its first review; None if its images are gone: it then has what it has."""
+    try:
+        return (yield from evaluate_folder_steps(folder, paths))
+    except InputError:
+        return None
+
+
+def _noted(folder: Path | None) -> InputPaths | None:
+    try:
+        return None if folder is None else noted_paths(folder)
+    except InputError:
+        return None
 
 
 def repairing(

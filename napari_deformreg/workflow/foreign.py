@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from importlib.metadata import version
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
+from ..io import Convention, read_described_transforms
 from ..result import Control, Provenance, RegistrationResult, Status, Step
 from ..settings import Settings
 from ..space import AffineTransform, DisplacementField, Grid, Transform, TransformChain
@@ -66,6 +67,25 @@ def result_of_transform(
         status=Status.FROM_ELSEWHERE, history=(), settings=Settings(),
         provenance=Provenance(version=version("napari-deformreg"), device="cpu", seconds={}, notices=tuple(notices), driving_points_mm=()),
     )  # fmt: skip
+
+
+def describe_transforms(files: Sequence[str], convention: Convention = "auto") -> list[tuple[str, str]]:
+    """Say of each file of a transform how it is understood, and how far it moves: its name, and words.
+
+    Raises
+    ------
+    InputError
+        If one cannot be used, or does not say how its numbers are meant.
+    """
+    _, described = read_described_transforms(files, convention)
+    return [(part.name, f"{part.convention}; {', then '.join(map(_reach, part.chain.transforms))}") for part in described]
+
+
+def _reach(link: Transform) -> str:
+    if not isinstance(link, DisplacementField):
+        return "affine"
+    lengths = np.linalg.norm(link.displacement_mm.reshape(-1, 3), axis=1)
+    return f"moves by {np.median(lengths):.1f} mm in the median, {lengths.max():.1f} mm at most"
 
 
 def _affine_only(links: tuple[Transform, ...]) -> bool:

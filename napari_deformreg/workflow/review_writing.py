@@ -43,7 +43,11 @@ def write_review(folder: Path, review: Review, pictures: Mapping[str, bytes]) ->
     write_review_files(folder, files)
 
 
+def consistency_map(outcome: Outcome) -> Volume:
+    """Give the inverse consistency error in mm at every voxel; 0 where it is not known."""
+    return Volume(np.nan_to_num(outcome.report.consistency.map_mm), outcome.inputs.fixed.grid, "inverse consistency (mm)")
+
+
 def write_consistency(folder: Path, outcome: Outcome) -> None:
-    """Write the map of the inverse consistency error in mm; 0 where it is not known."""
-    errors = np.nan_to_num(outcome.report.consistency.map_mm)
-    write_image(folder / names.INVERSE_CONSISTENCY, Volume(errors, outcome.inputs.fixed.grid, "inverse consistency (mm)"))
+    """Write the map of the inverse consistency error."""
+    write_image(folder / names.INVERSE_CONSISTENCY, consistency_map(outcome))

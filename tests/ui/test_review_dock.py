@@ -1,23 +1,29 @@
 """The Review dock in a real window, through its own widgets."""
 
+import shutil
+
 import numpy as np
 import pytest
+from cases import write_inputs
+from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
-from review_helpers import FOLD_VOXEL, planted_outcome, write_inputs
+from review_helpers import FOLD_VOXEL, planted_outcome
 
-from napari_deformreg.qa import SNAPSHOTS_AT_MOST, Verdict
+from napari_deformreg.io import write_image
+from napari_deformreg.qa import SNAPSHOTS_AT_MOST, Verdict, build_review
 from napari_deformreg.ui import layers
 from napari_deformreg.ui import result_layers as parts
+from napari_deformreg.ui.comparison import Mode
 from napari_deformreg.ui.pictures import picture_of_outcome
+from napari_deformreg.ui.readers import read_layer
 from napari_deformreg.ui.result_layers import result_layers
 from napari_deformreg.ui.result_panel import ResultPanel
-from napari_deformreg.ui.review import autosave
 from napari_deformreg.ui.review.consistency_tab import MAP
 from napari_deformreg.ui.review.contours import SIDES
 from napari_deformreg.ui.review.places import PLACE
 from napari_deformreg.ui.review_dock import ReviewDock
-from napari_deformreg.workflow import write_outcome
+from napari_deformreg.workflow import read_review, write_outcome
 
 pytestmark = pytest.mark.window
 
@@ -25,13 +31,6 @@ pytestmark = pytest.mark.window
 @pytest.fixture(scope="session")
 def planted(outcome):
     return planted_outcome(outcome)
-
-
-@pytest.fixture(autouse=True)
-def unsaved(tmp_path, monkeypatch):
-    """Unsaved reviews of tests are kept apart from the user's."""
-    monkeypatch.setattr(autosave, "autosave_folder", lambda: tmp_path / "unsaved")
-    return tmp_path / "unsaved"
 
 
 @pytest.fixture
@@ -103,14 +102,51 @@ def test_choosing_a_fold_goes_there_and_zooms(dock, viewer, planted, qtbot):
 
 def test_keys_walk_through_the_folds(dock, viewer, planted, qtbot):
     count = len(planted.folds.regions)
+    qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageDown)
+    qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageDown)
+    assert dock.folds.table.currentIndex().row() == min(1, count - 1), "row by row"
     for _ in range(count + 1):
         qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageDown)
     assert dock.folds.table.current()["label"] == planted.folds.regions[-1].label
     for _ in range(count + 1):
         qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageUp)
     assert dock.folds.table.current()["label"] == planted.folds.regions[0].label
-    qtbot.mouseClick(dock.folds.next_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.folds.walk_buttons[2], Qt.MouseButton.LeftButton)
     assert dock.folds.table.currentIndex().row() == min(1, count - 1)
+
+
+def test_home_goes_to_the_worst_however_a_table_is_sorted(dock, viewer, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.points)
+    table = dock.points.table
+    table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
+    qtbot.keyClick(table, Qt.Key.Key_Home)
+    settle(dock, qtbot)
+    assert table.current()["after_mm"] == max(planted.landmarks.after_mm)
+    for page, place in (
+        (dock.structures, None),
+        (dock.consistency, planted.report.value("inverse_consistency_mm_max").place_mm),
+        (dock.verdict, dock.verdict.table.rows_model.rows[0]["place_mm"]),
+    ):
+        dock.tabs.setCurrentWidget(page)
+        dock.step(0)
+        settle(dock, qtbot)
+        if place is not None:
+            assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, place)
+    assert dock.structures.table.current() == dock.structures.table.rows_model.rows[0]
+    assert dock.verdict.table.current()["grade"] == "red"
+
+
+def test_the_field_is_walked_from_extreme_to_extreme(dock, viewer, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.consistency)
+    for name in ("displacement_mm_max", "jacobian_determinant_min", "jacobian_determinant_max"):
+        dock.step(1)
+        settle(dock, qtbot)
+        row = dock.consistency.extremes.current()
+        assert row["figure"] == name
+        place = planted.report.value(name).place_mm
+        assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, place)
+    determinant = planted.folds.determinant[tuple(np.round(planted.inputs.fixed.grid.world_to_voxel(np.array([place]))[0]).astype(int))]
+    assert determinant == pytest.approx(planted.report.value("jacobian_determinant_max").value)
 
 
 def test_tables_sort_by_value(dock, qtbot):
@@ -176,7 +212,7 @@ def test_closing_the_dock_leaves_nothing_behind(dock, viewer, qtbot):
     names = {layer.name for layer in viewer.layers} - {PLACE}
     viewer.window.remove_dock_widget(dock)
     assert {layer.name for layer in viewer.layers} == names
-    assert not dock._alive
+    assert not dock._life.alive
 
 
 def test_the_dock_closes_in_the_middle_of_a_move(dock, viewer, qtbot):
@@ -227,7 +263,7 @@ def test_inverse_consistency_as_figures_and_as_a_map(dock, viewer, planted, qtbo
     assert all(row["grade"] == "info" for row in similar.values())
     qtbot.mouseClick(dock.consistency.map_switch, Qt.MouseButton.LeftButton)
     drawn = viewer.layers[MAP]
-    expected = layers.Placement(planted.inputs.fixed.grid).to_layer_array(planted.report.consistency.map_mm)
+    expected = layers.Placement(planted.inputs.fixed.grid).to_layer_array(np.nan_to_num(planted.report.consistency.map_mm))
     np.testing.assert_array_equal(drawn.data, expected)
     qtbot.mouseClick(dock.consistency.map_switch, Qt.MouseButton.LeftButton)
     assert not drawn.visible
@@ -309,6 +345,14 @@ def test_a_review_is_saved_and_opens_again_as_it_was(dock, viewer, planted, qtbo
     found[parts.MOVED].opacity = 0.3
     viewer.dims.order = (1, 0, 2)
     viewer.add_points([[1.0, 2.0, 3.0]], name="my mark", units="mm", axis_labels=("z", "y", "x"))
+    write_image(tmp_path / "other.nii.gz", planted.inputs.moving)
+    other_image = viewer.add_layer(Layer.create(*read_layer(tmp_path / "other.nii.gz", "image")))
+    other_image.opacity = 0.6
+    bar = dock.desk.panel.compare
+    bar.tile.setValue(7)
+    bar.comparison.set_mode(Mode.FUSION)
+    qtbot.waitUntil(lambda: not bar.comparison.busy, timeout=60_000)
+    assert found[parts.MOVED].opacity == 1.0
     seen = (tuple(viewer.dims.order), slices(viewer), viewer.scene.camera.zoom, tuple(viewer.scene.camera.center)[1:])
     dock.verdict.reviewer.setText("")
     dock.keeper.save_to(tmp_path / "case")
@@ -322,7 +366,7 @@ def test_a_review_is_saved_and_opens_again_as_it_was(dock, viewer, planted, qtbo
     other = make_napari_viewer_proxy()
     again = ReviewDock(other)
     other.window.add_dock_widget(again, name="Review")
-    again.open_result(tmp_path / "case")
+    again.open_result(tmp_path / "case", write_inputs(planted.inputs, tmp_path / "files"))
     qtbot.waitUntil(lambda: again.desk.review is not None and not again.busy, timeout=300_000)
     assert again.verdict.reviewed() == dock.verdict.reviewed().with_session(again.desk.review.session).model_copy(
         update={"signed": again.verdict.reviewed().signed}
@@ -330,14 +374,45 @@ def test_a_review_is_saved_and_opens_again_as_it_was(dock, viewer, planted, qtbo
     assert again.tabs.currentWidget() is again.verdict
     looks = {parts.part_of(layer): layer for layer in other.layers}
     assert looks[parts.JACOBIAN].visible
-    assert looks[parts.MOVED].opacity == pytest.approx(0.3)
     assert "my mark" in other.layers
+    assert other.layers[other_image.name].opacity == pytest.approx(0.6)
+    comparison = again.own.compare.comparison
+    assert (comparison.mode, comparison.tile_mm) == (Mode.FUSION, 7)
+    assert looks[parts.MOVED].colormap.name == "magenta"
     camera = other.scene.camera
     assert (tuple(other.dims.order), slices(other)) == seen[:2]
     assert camera.zoom == pytest.approx(seen[2])
     assert tuple(camera.center)[1:] == pytest.approx(seen[3])
     assert not again.keeper.dirty
+    comparison.set_mode(Mode.FUSION)
+    qtbot.waitUntil(lambda: not comparison.busy, timeout=60_000)
+    assert (looks[parts.MOVED].colormap.name, looks[parts.MOVED].opacity) == ("gray", pytest.approx(0.3)), "not as the mode had it"
     again.shut_down()
+
+
+def test_a_folder_whose_images_are_gone_is_reviewed_by_its_report(planted, qtbot, tmp_path, make_napari_viewer_proxy):
+    paths = write_inputs(planted.inputs, tmp_path / "files")
+    write_outcome(planted, tmp_path / "case", paths)
+    shutil.rmtree(tmp_path / "files")
+    viewer = make_napari_viewer_proxy()
+    dock = ReviewDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Review")
+    dock.open_result(tmp_path / "case")
+    qtbot.waitUntil(lambda: dock.desk.review is not None and not dock.busy, timeout=300_000)
+    expected = build_review(planted.report, created=dock.desk.review.created)
+    assert dock.desk.review.figures == expected.figures
+    assert dock.desk.review.folds == expected.folds
+    dock.tabs.setCurrentWidget(dock.folds)
+    dock.step(0)
+    settle(dock, qtbot)
+    assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, planted.folds.regions[0].center_mm)
+    dock.consistency.map_switch.setChecked(True)
+    qtbot.waitUntil(lambda: "no file" in dock.consistency.text.text(), timeout=300_000)
+    dock.verdict.reviewer.setText("Ada")
+    dock.keeper.save_to(tmp_path / "case")
+    qtbot.waitUntil(lambda: "Saved in" in dock.verdict.message.text(), timeout=300_000)
+    assert read_review(tmp_path / "case").reviewer == "Ada"
+    dock.shut_down()
 
 
 def test_an_unsaved_review_is_offered_after_a_crash(dock, viewer, planted, qtbot, unsaved, make_napari_viewer_proxy):

@@ -14,6 +14,9 @@ from ..result_panel import ResultPanel
 from ..shown import ShownResult
 from .places import Places, Point
 
+SEEN_PART, RING_PART = 0.27, 0.035
+"""Width of what is seen around a place, and of the ring around it, as parts of the fixed image's longest side."""
+
 
 class Desk(QObject):
     """Holds what is under review.
@@ -68,10 +71,24 @@ class Desk(QObject):
         if self.review is not None:
             self.replace(self.review.graded_by(tolerances))
 
+    @property
+    def seen_mm(self) -> float:
+        """Width of what is seen around a small place: of a head 6 cm, of a mouse's less."""
+        return SEEN_PART * self._longest_mm()
+
+    @property
+    def ring_mm(self) -> float:
+        """Diameter of the ring around a small place."""
+        return RING_PART * self._longest_mm()
+
     def go_to(self, point_mm: Point, across_mm: float | None = None, ring_mm: float | None = None) -> None:
         """Show a world point of the case; see `Places.go_to`."""
         if self.shown is not None:
             self.places.go_to(point_mm, self.shown.placement, across_mm, ring_mm)
+
+    def _longest_mm(self) -> float:
+        placement = None if self.shown is None else self.shown.placement
+        return 0.0 if placement is None else float((placement.spacing * placement.canonical.shape).max())
 
     def layer(self, part: str) -> Any | None:
         """Return the case's layer of a part (a name of `result_layers`), if it is there."""

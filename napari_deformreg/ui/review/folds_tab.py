@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QVBoxLayout, QWidget
 
-from ...qa import METRICS, FoldRow, Review
+from ...qa import METRICS, FoldRow, Review, number_text
 from .. import result_layers as parts
 from .desk import Desk
 from .repair_bar import RepairBar
@@ -15,9 +15,9 @@ from .tables import Column, Row, RowsModel, RowTable, digits
 
 COLUMNS = (
     Column("label", "#", "Number of the region in the layer of folds; those in the foreground come first, the worst first."),
-    Column("volume_mm3", "mm³", "Volume of the region in the fixed image.", digits(1)),
+    Column("volume_mm3", "mm³", "Volume of the region in the fixed image.", number_text),
     Column("voxels", "voxels", "Size in voxels of the fixed grid; voxels that touch by face, edge or corner belong together."),
-    Column("smallest_determinant", "smallest det", METRICS["digital_minimum"].definition, digits(2)),
+    Column("smallest_determinant", "smallest det", METRICS["digital_minimum"].definition, digits(3)),
     Column("where", "lies", "Whether it lies in the fixed foreground, where it matters most."),
     Column("structure", "structure", "Structure of the fixed labels in which most of it lies."),
     Column("center", "center R, A, S (mm)", "World point (RAS+ mm) of the voxel with the smallest determinant."),
@@ -28,10 +28,6 @@ COUNT_COLUMNS = (
     Column("inside", "inside mask"),
     Column("everywhere", "whole grid"),
 )
-
-SEEN_MM = 60.0
-"""Width of what is seen around a small fold; larger ones are seen at eight times their size."""
-
 
 class FoldsTab(ReviewTab):
     """Fold regions in a table; choosing one goes there."""
@@ -49,10 +45,10 @@ class FoldsTab(ReviewTab):
         self.table.chosen.connect(self._go_to)
         self.repair = RepairBar(desk)
         self.message = note()
-        self.previous_button, self.next_button = walk_buttons(self, "fold")
+        self.walk_buttons = walk_buttons(self, "fold")
         column = QVBoxLayout(self)
         column.addWidget(self.counts)
-        column.addLayout(in_a_row(self.previous_button, self.next_button))
+        column.addLayout(in_a_row(*self.walk_buttons))
         column.addWidget(self.table, 1)
         column.addWidget(self.message)
         column.addWidget(self.repair)
@@ -63,7 +59,7 @@ class FoldsTab(ReviewTab):
         self.counts.set_rows([] if review is None else list(count_rows(review)))
         folds = () if review is None else review.folds
         self.table.set_rows([fold_row(fold) for fold in folds])
-        for widget in (self.previous_button, self.next_button):
+        for widget in self.walk_buttons:
             widget.setEnabled(bool(folds))
         self.message.setText("" if review is None else _sentence(review))
         self.repair.choose(None)
@@ -80,11 +76,15 @@ class FoldsTab(ReviewTab):
         """Go to the next or previous fold."""
         self.table.step(direction)
 
+    def go_to_worst(self) -> None:
+        """Go to the worst fold."""
+        self.table.choose_worst()
+
     def _go_to(self, row: Row) -> None:
         self.repair.choose(int(row["label"]))
         self.desk.show(parts.FOLDS)
         size_mm = float(row["volume_mm3"]) ** (1 / 3)
-        self.desk.go_to(row["center_mm"], max(SEEN_MM, 8 * size_mm), max(6.0, 2.5 * size_mm))
+        self.desk.go_to(row["center_mm"], max(self.desk.seen_mm, 8 * size_mm), max(self.desk.ring_mm, 2.5 * size_mm))
 
 
 def fold_row(fold: FoldRow) -> Row:

@@ -19,6 +19,7 @@ from ..worker import Runner
 from . import autosave
 from .autosave import AutosaveFile, Kept
 from .desk import Desk
+from .reopened import ReopenedFiles
 from .session import gather_session, restore_session
 from .verdict_tab import VerdictTab
 
@@ -46,6 +47,8 @@ class ReviewKeeper(QObject):
         self._recovering: Kept | None = None
         self.dirty = False
         self._turns = Turns(self)
+        self.reopened = ReopenedFiles(desk, self)
+        self.reopened.told.connect(self.told)
         self.saver, self.keeper = Runner(self), Runner(self)
         self.saver.succeeded.connect(self._on_saved)
         self.saver.failed.connect(lambda error: self.told.emit(str(error)))
@@ -62,7 +65,7 @@ class ReviewKeeper(QObject):
     @property
     def busy(self) -> bool:
         """Whether something is being written or restored."""
-        return self.saver.busy or self.keeper.busy or self._turns.busy
+        return self.saver.busy or self.keeper.busy or self._turns.busy or self.reopened.busy
 
     @property
     def folder(self) -> Path | None:
@@ -128,6 +131,7 @@ class ReviewKeeper(QObject):
         """Stop; what is not saved is left for the next window."""
         self._timer.stop()
         self._turns.stop()
+        self.reopened.stop()
         self.part()
         self.saver.drop()
         self.keeper.drop()
@@ -166,7 +170,7 @@ class ReviewKeeper(QObject):
             titles = [self._tabs.tabText(n) for n in range(self._tabs.count())]
             if session.get("tab") in titles:
                 self._tabs.setCurrentIndex(titles.index(str(session["tab"])))
-            self._turns.run(restore_session(self._desk, session))
+            self._turns.run(restore_session(self._desk, session), lambda: self.reopened.open(session.get("files", ())))
 
     def _session(self) -> dict[str, Any]:
         return {**gather_session(self._desk), "tab": self._tabs.tabText(self._tabs.currentIndex())}

@@ -60,7 +60,7 @@ class Places(QObject):
             Diameter of a ring around the point; no ring is left without it.
         """
         self._wanted = None if ring_mm is None else _ring_layer(point_mm, placement, ring_mm)
-        self._turns.run(self._move(drawn_place(point_mm, placement), across_mm))
+        self._turns.run(self._move(placement.drawn(point_mm), across_mm))
 
     def forget(self) -> None:
         """Go nowhere, and take the ring away."""
@@ -107,13 +107,6 @@ class Places(QObject):
         ring, self._ring = self._ring, None
         if ring is not None and ring in self._viewer.layers:
             self._viewer.layers.remove(ring)
-
-
-def drawn_place(point_mm: Point, placement: Placement) -> Point:
-    """Carry a world point to where it is drawn (mm along z, y, x)."""
-    voxel = placement.to_layer_points(np.array([point_mm]))[0]
-    z, y, x = voxel * placement.spacing[::-1] + placement.origin[::-1]
-    return float(z), float(y), float(x)
 
 
 def _ring_layer(point_mm: Point, placement: Placement, ring_mm: float) -> LayerTuple:

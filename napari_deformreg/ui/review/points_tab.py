@@ -23,11 +23,9 @@ COLUMNS = (
     Column("right", "Δ R", _AXIS.format("the right"), digits(2)),
     Column("anterior", "Δ A", _AXIS.format("the front"), digits(2)),
     Column("superior", "Δ S", _AXIS.format("the head"), digits(2)),
-    Column("inverse_residual_mm", "inverse residual", METRICS["landmark_residual_mm"].definition, digits(3)),
+    Column("inverse_residual_mm", "inverse mm", METRICS["landmark_residual_mm"].definition, digits(3)),
     Column("outside", "field", "Whether one of the two lies outside the fixed image, where only the affine is known."),
 )
-
-SEEN_MM = 60.0
 
 STATISTICS = {"mean": "mean", "median": "median", "p95": "95 %", "max": "largest"}
 
@@ -44,18 +42,19 @@ class PointsTab(ReviewTab):
         self.table.chosen.connect(self._go_to)
         self.plot = ErrorPlot()
         self.plot.chosen.connect(lambda name: self.table.choose_value("name", name))
-        self.previous_button, self.next_button = walk_buttons(self, "landmark")
+        self.walk_buttons = walk_buttons(self, "landmark")
         column = QVBoxLayout(self)
         column.addWidget(self.figures)
-        column.addLayout(in_a_row(self.previous_button, self.next_button))
+        column.addLayout(in_a_row(*self.walk_buttons))
         column.addWidget(self.table, 2)
         column.addWidget(self.plot, 1)
+        column.addStretch(0)
 
     def refresh(self) -> None:
         """Show the landmarks of the case."""
         self.regrade()
-        for widget in (self.previous_button, self.next_button, self.plot):
-            widget.setEnabled(bool(self.table.rows_model.rows))
+        for widget in (*self.walk_buttons, self.table, self.plot):
+            widget.setVisible(bool(self.table.rows_model.rows))
 
     def regrade(self) -> None:
         """Show the same landmarks by other tolerances, the worst first."""
@@ -69,10 +68,14 @@ class PointsTab(ReviewTab):
         """Go to the next or previous landmark."""
         self.table.step(direction)
 
+    def go_to_worst(self) -> None:
+        """Go to the worst landmark."""
+        self.table.choose_worst()
+
     def _go_to(self, row: Row) -> None:
         self.desk.show(parts.FIXED_LANDMARKS, parts.MOVED_LANDMARKS)
         self.plot.mark(row["name"])
-        self.desk.go_to(row["fixed_mm"], max(SEEN_MM, 6 * row["after_mm"]), max(8.0, 2.5 * row["after_mm"]))
+        self.desk.go_to(row["fixed_mm"], max(self.desk.seen_mm, 6 * row["after_mm"]), max(self.desk.ring_mm, 2.5 * row["after_mm"]))
 
 
 def landmark_row(landmark: LandmarkRow) -> Row:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from ...qa import METRICS, Grade, StructureRow
+from ...qa import METRICS, Grade, StructureRow, number_text
+from ..buttons import switch
 from .contours import Contours
 from .desk import Desk
-from .tab import ReviewTab, in_a_row, note, switch, walk_buttons
+from .tab import ReviewTab, in_a_row, note, walk_buttons
 from .tables import Column, Row, RowsModel, RowTable, digits
 
 _DICE = METRICS["dice"].definition
@@ -20,23 +21,20 @@ COLUMNS = (
     Column("dice_after", "Dice", _DICE, digits(3)),
     Column("mean_surface_distance_after_mm", "MDA mm", _MDA, digits(2)),
     Column("hd95_after_mm", "HD95 mm", _HD95, digits(2)),
-    Column("dice_before", "Dice before", _DICE, digits(3)),
-    Column("mean_surface_distance_before_mm", "MDA before", _MDA, digits(2)),
-    Column("hd95_before_mm", "HD95 before", _HD95, digits(2)),
-    Column("p1", "change 1 %", _CHANGE, digits(2)),
+    Column("p1", "factor 1 %", _CHANGE, digits(2)),
     Column("p50", "50 %", _CHANGE, digits(2)),
     Column("p99", "99 %", _CHANGE, digits(2)),
     Column("folded_voxels", "folded", "Voxels of the structure that fold by the stricter test."),
-    Column("fixed_ml", "fixed ml", "Volume in the fixed image.", digits(2)),
-    Column("moving_ml", "moving ml", "Volume before: in the moving image.", digits(2)),
-    Column("moved_ml", "moved ml", "Volume after: moved onto the fixed grid.", digits(2)),
+    Column("fixed_ml", "fixed ml", "Volume in the fixed image.", number_text),
+    Column("moving_ml", "moving ml", "Volume before: in the moving image.", number_text),
+    Column("moved_ml", "moved ml", "Volume after: moved onto the fixed grid.", number_text),
+    Column("dice_before", "Dice before", _DICE, digits(3)),
+    Column("mean_surface_distance_before_mm", "MDA before mm", _MDA, digits(2)),
+    Column("hd95_before_mm", "HD95 before mm", _HD95, digits(2)),
 )
 
-SEEN_MM = 60.0
-"""Width of what is seen around a small structure."""
-
 SIDES_SEEN = 3.0
-"""The same around a large one, in sides of a cube of its volume."""
+"""Width of what is seen around a large structure, in sides of a cube of its volume."""
 
 
 class StructuresTab(ReviewTab):
@@ -57,9 +55,9 @@ class StructuresTab(ReviewTab):
         self.only = switch("Only the chosen one", "Outline the chosen structure alone.", self._outline)
         self.only.setChecked(True)
         self.message = note()
-        self.previous_button, self.next_button = walk_buttons(self, "structure")
+        self.walk_buttons = walk_buttons(self, "structure")
         column = QVBoxLayout(self)
-        column.addLayout(in_a_row(self.previous_button, self.next_button, self.contours, self.only))
+        column.addLayout(in_a_row(*self.walk_buttons, self.contours, self.only))
         column.addWidget(self.table, 1)
         column.addWidget(self.message)
 
@@ -69,7 +67,7 @@ class StructuresTab(ReviewTab):
         if self.contours.isChecked():
             self._outline()  # After a repair.
         rows = self.table.rows_model.rows
-        for widget in (self.previous_button, self.next_button, self.contours, self.only):
+        for widget in (*self.walk_buttons, self.contours, self.only):
             widget.setEnabled(bool(rows))
         both = sum(bool(row["in_both"]) for row in rows)
         self.message.setText(f"{both} of {len(rows)} structures occur in both images." if rows else "No labels were given.")
@@ -89,6 +87,10 @@ class StructuresTab(ReviewTab):
         """Go to the next or previous structure."""
         self.table.step(direction)
 
+    def go_to_worst(self) -> None:
+        """Go to the worst structure."""
+        self.table.choose_worst()
+
     def release(self) -> None:
         """Stop drawing."""
         self._outlines.stop()
@@ -99,7 +101,7 @@ class StructuresTab(ReviewTab):
 
     def _go_to(self, row: Row) -> None:
         if row["center_mm"] is not None:
-            self.desk.go_to(row["center_mm"], max(SEEN_MM, SIDES_SEEN * float(row["fixed_volume_mm3"]) ** (1 / 3)))
+            self.desk.go_to(row["center_mm"], max(self.desk.seen_mm, SIDES_SEEN * float(row["fixed_volume_mm3"]) ** (1 / 3)))
         if self.contours.isChecked():
             self._outline()
         else:
@@ -116,7 +118,11 @@ class StructuresTab(ReviewTab):
 def structure_row(row: StructureRow) -> Row:
     """Write one structure as a row, with its volumes in milliliters and the percentiles of its volume change."""
     volumes = {f"{side}_ml": _milliliters(getattr(row, f"{side}_volume_mm3")) for side in ("fixed", "moving", "moved")}
-    return {**dict(row), **{name: row.volume_change.get(name) for name in ("p1", "p50", "p99")}, **volumes}
+    before = {
+        f"{name}_after{unit}_tip": f"before: {write(getattr(row, f'{name}_before{unit}'))}"
+        for name, unit, write in (("dice", "", digits(3)), ("mean_surface_distance", "_mm", digits(2)), ("hd95", "_mm", digits(2)))
+    }
+    return {**dict(row), **{name: row.volume_change.get(name) for name in ("p1", "p50", "p99")}, **volumes, **before}
 
 
 def _milliliters(mm3: float | None) -> float | None:

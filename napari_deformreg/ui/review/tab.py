@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
+from ..buttons import button
 from .desk import Desk
 
 
@@ -37,6 +35,9 @@ class ReviewTab(QWidget):
     def step(self, direction: int) -> None:
         """Go to the next (1) or the previous (-1) row."""
 
+    def go_to_worst(self) -> None:
+        """Go to the worst row."""
+
     def release(self) -> None:
         """Stop everything: the dock goes away."""
 
@@ -51,28 +52,12 @@ def in_a_row(*widgets: QWidget) -> QHBoxLayout:
     return row
 
 
-def button(title: str, tip: str, pressed: Callable[[], Any]) -> QPushButton:
-    """Make a button with a tip."""
-    made = QPushButton(title)
-    made.setToolTip(f"<p>{tip}</p>")
-    made.clicked.connect(lambda checked=False: pressed())
-    return made
-
-
-def switch(title: str, tip: str, toggled: Callable[[bool], Any]) -> QPushButton:
-    """Make a button that stays down, with a tip."""
-    made = QPushButton(title)
-    made.setCheckable(True)
-    made.setToolTip(f"<p>{tip}</p>")
-    made.toggled.connect(toggled)
-    return made
-
-
-def walk_buttons(tab: ReviewTab, what: str) -> tuple[QPushButton, QPushButton]:
-    """Make the buttons for the previous and the next row of a tab."""
+def walk_buttons(tab: ReviewTab, what: str, step: str = "") -> tuple[QPushButton, QPushButton, QPushButton]:
+    """Make the buttons for the worst, the previous and the next row of a tab; `step`: what the last two go to, if something else."""
     return (
-        button("◂ Previous", f"Go to the {what} above (Page Up).", lambda: tab.step(-1)),
-        button("Next ▸", f"Go to the {what} below (Page Down).", lambda: tab.step(1)),
+        button("Worst", f"Go to the worst {what} (Home).", tab.go_to_worst),
+        button("◂ Previous", f"Go to the {step or what} above (Page Up).", lambda: tab.step(-1)),
+        button("Next ▸", f"Go to the {step or what} below (Page Down).", lambda: tab.step(1)),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtGui import QBrush, QColor, QMouseEvent
+from qtpy.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QAbstractItemView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from ...qa import Grade
@@ -188,6 +188,11 @@ class RowTable(QTableView):
         if 0 <= place < self._sorted.rowCount():
             self.setCurrentIndex(self._sorted.index(place, 0))
 
+    def choose_worst(self) -> None:
+        """Choose the row that was given first, whatever the table is sorted by."""
+        if self.rows_model.rows:
+            self.setCurrentIndex(self._sorted.mapFromSource(self.rows_model.index(0, 0)))
+
     def choose_value(self, key: str, value: Any) -> None:
         """Choose the first row with this value."""
         found = (n for n in range(self._sorted.rowCount()) if self.row_at(n).get(key) == value)
@@ -199,6 +204,16 @@ class RowTable(QTableView):
         count = self._sorted.rowCount()
         if count:
             self.choose(min(max(index.row() + direction, 0), count - 1) if index.isValid() else 0)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Walk by the same keys as everywhere, row by row; Qt would go by pages."""
+        direction = {Qt.Key.Key_PageDown: 1, Qt.Key.Key_PageUp: -1}.get(event.key())
+        if direction is not None:
+            self.step(direction)
+        elif event.key() == Qt.Key.Key_Home:
+            self.choose_worst()
+        else:
+            super().keyPressEvent(event)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Notice whether a click changes the chosen row."""

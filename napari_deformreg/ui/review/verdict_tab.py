@@ -9,11 +9,12 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QPlainTextEdit, QP
 
 from ...errors import DeformregError
 from ...qa import Grade, Review, Verdict, counts
+from ..buttons import switch
 from ..scrolling import scrolled
-from .consistency_tab import figure_row
 from .desk import Desk
+from .figures import PLACE_COLUMN, figure_row, go_to_figure
 from .snapshots import SnapshotList
-from .tab import ReviewTab, in_a_row, note, switch
+from .tab import ReviewTab, in_a_row, note
 from .tables import GRADE_COLORS, Column, Row, RowsModel, RowTable
 from .tolerance_editor import ToleranceEditor
 
@@ -25,8 +26,8 @@ COLUMNS = (
     Column("n", "n", "Points, voxels or structures behind the figure."),
     Column("before_text", "before"),
     Column("domain", "domain", "Over what it was taken."),
+    PLACE_COLUMN,
 )
-
 
 WORST_FIRST = (Grade.RED, Grade.AMBER, Grade.NOT_MEASURED, Grade.GREEN, Grade.INFO)
 
@@ -114,11 +115,16 @@ class VerdictTab(ReviewTab):
         """Go to the next or previous figure."""
         self.table.step(direction)
 
+    def go_to_worst(self) -> None:
+        """Go to the worst figure."""
+        self.table.choose_worst()
+
     def _verdict(self) -> Verdict:
         return Verdict(self.verdict.currentData())
 
     def _on_figure(self, row: Row) -> None:
         self.editor.edit(row["figure"], row["unit"])
+        go_to_figure(self.desk, row)
 
     def _judge_by(self, tolerances: Any) -> None:
         self.desk.judge_by(tolerances)

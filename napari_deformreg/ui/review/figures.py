@@ -1,0 +1,30 @@
+"""Graded figures as rows of a table; one that a single place decides goes there."""
+
+from __future__ import annotations
+
+from ...qa import GradedFigure
+from .desk import Desk
+from .tables import Column, Row
+
+PLACE_COLUMN = Column(
+    "place_text", "place R, A, S (mm)", "Where the largest or smallest value lies, or the structure; choosing the row goes there (RAS+ mm)."
+)
+
+
+def figure_row(figure: GradedFigure) -> Row:
+    """Write one figure as a row of texts."""
+    unit = "" if figure.unit == "1" else f" {figure.unit}"
+    texts = {key: "–" if value is None else f"{value:.3g}{unit}" for key, value in (("value", figure.value), ("before", figure.before))}
+    tip = f"<p>{figure.definition}</p><p>Domain: {figure.domain} (n = {figure.n}).</p><p>{figure.why}</p>"
+    title = f"{figure.title}: {figure.structure}" if figure.structure else figure.title
+    return {
+        **dict(figure), "title": title, "value_text": texts["value"], "before_text": texts["before"],
+        "place_text": None if figure.place_mm is None else ", ".join(f"{mm:.1f}" for mm in figure.place_mm),
+        "tolerance_text": figure.tolerance_text, **{f"{key}_tip": tip for key in ("title", "value_text", "before_text", "tolerance_text")},
+    }  # fmt: skip
+
+
+def go_to_figure(desk: Desk, row: Row) -> None:
+    """Show where a figure is decided, if one place decides it."""
+    if row["place_mm"] is not None:
+        desk.go_to(row["place_mm"], desk.seen_mm, None if row["structure"] else desk.ring_mm)
