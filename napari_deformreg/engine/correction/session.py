@@ -17,7 +17,7 @@ from ...space import Box, DisplacementField, LabelMap, LandmarkPairs, Region, Vo
 from ...space.box import distance_mm
 from ..kernels import cpu
 from ..local_repair import inverse_near
-from ..tensors import guarded
+from ..tensors import guarded, one_torch_thread
 from .doubts import doubts_of
 from .fields import INVERSE_PASSES, PresentFields, composed, reach_voxels
 from .images import CachedImages
@@ -125,7 +125,7 @@ class CorrectionSession:
         """
         chosen = settings or CorrectionSettings()
         task = self._task("pairs", pairs, touched, chosen, weights, around_mm)
-        with guarded():
+        with guarded(), one_torch_thread():
             velocity, lattice = self._velocity(task, chosen)
             return self._corrected(task, velocity, lattice)
 
@@ -140,7 +140,7 @@ class CorrectionSession:
         chosen = settings or CorrectionSettings()
         task = self._task("preview", pairs, touched, chosen, weights, around_mm)
         place, present = task.place, task.present
-        with guarded():
+        with guarded(), one_torch_thread():
             lattice = Lattice.over(place, velocity_grid(image_grids(place.box, self.fixed_grid)[-1]))
             after = composed(present, lattice.full_flow(spline_velocity(lattice, passes=2)))
         forward = self.fields.forward_patch(place.box, after, np.asarray((after != present).any(axis=0)))
@@ -295,7 +295,7 @@ class CorrectionSession:
         base = present if kind == "harder" else softened(present, place.window, place.grid, chosen.margin_mm)
         changed = changed_settings(self.settings, kind)
         steps = chosen.steps * (STEPS_HARDER if kind == "harder" else 1)
-        with guarded():
+        with guarded(), one_torch_thread():
             velocity, lattice = refined_velocity(
                 self.images.fixed_in(place.box), self.images.carried_in(place.box, base), place, image_grids(place.box, self.fixed_grid),
                 changed, chosen.points_weight, steps,
@@ -354,7 +354,7 @@ class CorrectionSession:
 
     def suggest(self, point: Float[np.ndarray, "3"], reach_mm: float | None = None) -> Suggestion:
         """Look for the partner of a fixed point (RAS+ mm) around where the present fields carry it, by default within 25 mm (voxels)."""
-        with guarded():
+        with guarded(), one_torch_thread():
             return suggested_partner(self.images, self.fields, np.asarray(point, dtype=np.float64), reach_mm)
 
     def doubts(self, pairs: LandmarkPairs, weights: Mapping[str, float] | None = None) -> tuple[PairDoubt, ...]:
