@@ -246,8 +246,8 @@ class Session(Window):
 
     def __init__(self, given: argparse.Namespace) -> None:
         super().__init__(given)
-        self.act("dock opened", self.open_dock)
-        self.until(lambda: self.opening.inside is not None)
+        self.opening: Any = None
+        self.act("dock opened", self.open_dock, done=lambda: self.opening is not None and not self.opening.busy)
         self.dock = self.opening.inside
         # It prepares what will be written on the canvas.
         self.heartbeat.enter("dock prepares")
