@@ -179,6 +179,15 @@ class Window:
             self.wait(settle)
         self.heartbeat.enter(None)
 
+    def attempt(self, name: str, part: Callable[[], Any]) -> None:
+        """Do one part; what goes wrong is told, and the next one has its turn."""
+        try:
+            part()
+        except Exception:
+            self.heartbeat.enter(None)
+            print(f"The part '{name}' failed:", file=sys.stderr)
+            traceback.print_exc()
+
     def steps(self, phase: str, actions: list[Callable[[], Any]], settle: float = 0.15) -> None:
         """Do like things one after the other; keep the median and the 95th percentile of the longest pause of each."""
         from qtpy.QtCore import QTimer
@@ -218,6 +227,13 @@ class Bare(Window):
     """napari by itself, with the same two images and nothing of ours: what of the pauses is its own."""
 
     def run(self) -> dict[str, dict[str, float]]:
+        """Go through everything once."""
+        self.attempt("napari alone", self.everything)
+        self.heartbeat.enter(None)
+        self.viewer.close()
+        return self.heartbeat.longest
+
+    def everything(self) -> None:
         """Add, hide, show, turn, show side by side, move through slices, remove."""
         import nibabel
         import numpy as np
@@ -231,14 +247,13 @@ class Bare(Window):
             self.act("napari alone: image hidden or shown", lambda shown=shown: setattr(layers[1], "visible", shown))
         for order in ((1, 0, 2), (2, 0, 1), (0, 1, 2)):
             self.act("napari alone: turn to another plane", lambda order=order: setattr(self.viewer.dims, "order", order), 1.0)
+        for count in (3, 2):
+            self.act(f"napari alone: {count} dimensions", lambda count=count: setattr(self.viewer.dims, "ndisplay", count), 2.0)
         grid = getattr(getattr(self.viewer, "canvas", self.viewer), "grid", None) or self.viewer.grid
         for enabled in (True, False):
             self.act("napari alone: grid on or off", lambda enabled=enabled: setattr(grid, "enabled", enabled), 1.0)
         self.scrub("two images, napari alone", 20)
         self.act("napari alone: image removed", lambda: layers.remove(layers[1]), 1.5)
-        self.heartbeat.enter(None)
-        self.viewer.close()
-        return self.heartbeat.longest
 
 
 class Session(Window):
@@ -303,15 +318,6 @@ class Session(Window):
         self.heartbeat.enter(None)
         self.viewer.close()
         return self.heartbeat.longest
-
-    def attempt(self, name: str, part: Callable[[], Any]) -> None:
-        """Do one part; what goes wrong is told, and the next one has its turn."""
-        try:
-            part()
-        except Exception:
-            self.heartbeat.enter(None)
-            print(f"The part '{name}' failed:", file=sys.stderr)
-            traceback.print_exc()
 
     def open_dock(self) -> None:
         """Open the Register dock as napari's menu does."""

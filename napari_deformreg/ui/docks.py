@@ -7,7 +7,7 @@ module itself imports next to nothing.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,7 +49,9 @@ class _Opening(QWidget):
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.addWidget(self._waiting)
         self._turns = Turns(self)
-        self._turns.run(self._open(), self._tell)
+        pieces = self._open()
+        self.destroyed.connect(lambda: pieces.close())  # The window may go first.
+        self._turns.run(pieces, self._tell)
 
     @property
     def busy(self) -> bool:
@@ -64,7 +66,7 @@ class _Opening(QWidget):
         if self.inside is not None:
             self.inside.shut_down()
 
-    def _open(self) -> Iterator[None]:
+    def _open(self) -> Generator[None, None, None]:
         module, name = self.source
         # So many new objects would make Python look through all of them again and again.
         with garbage.put_off():
