@@ -57,6 +57,7 @@ def test_a_transform_is_reviewed_and_read_the_other_way(dock, case, qtbot, tmp_p
     dialog.made_by.setCurrentText("SimpleITK")
     qtbot.waitUntil(lambda: "warp.mha" in dialog.understood.text() and "LPS mm" in dialog.understood.text(), timeout=300_000)
     assert "mm at most" in dialog.understood.text()
+    assert dialog.understood.width() > 200, "wide enough to be read"
     qtbot.mouseClick(dialog.review_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.desk.review is not None and not dock.busy, timeout=600_000)
     assert dialog.isHidden()

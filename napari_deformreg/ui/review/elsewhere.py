@@ -182,7 +182,7 @@ class ElsewhereDialog(QDialog):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for role, title in IMAGES.items():
             form.addRow(title, self.files[role])
         form.addRow("Transform", self.transform)
