@@ -42,7 +42,7 @@ def in_process(work: Callable[..., Steps], *arguments: Any) -> Steps:
     """
     step = Step("prepare", message="starting the engine")
     yield step
-    child = _start()
+    child = start_child("child")
     try:
         messages: queue.Queue[tuple[str, Any]] = queue.Queue()
         threading.Thread(target=_deliver, args=(child, (work, arguments), messages), daemon=True).start()
@@ -62,9 +62,16 @@ def in_process(work: Callable[..., Steps], *arguments: Any) -> Steps:
         _stop(child)
 
 
-def _start() -> Any:
+def start_child(module: str) -> Any:
+    """Start the ``main`` of a module of this room in a process of its own.
+
+    Raises
+    ------
+    EngineError
+        If no process can be started.
+    """
     # The same search path as here, and nothing of the user's own main script: multiprocessing would run that again.
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {__package__}.child import main; main()"
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {__package__}.{module} import main; main()"
     try:
         return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:

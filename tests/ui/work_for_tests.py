@@ -43,3 +43,30 @@ def obedient():
     while (yield Step("refine")) is not Control.FINISH_NOW:
         time.sleep(0.01)
     return np.float64(0.5)
+
+
+class Parrot:
+    """A partner of a conversation: keeps what it is told."""
+
+    def __init__(self):
+        print("nor must this get between the messages")
+        self.heard = []
+
+    def say(self, what):
+        self.heard.append(what)
+        return self.heard
+
+    def refuse(self):
+        raise InputError("I do not like that")
+
+    def stumble(self):
+        raise RuntimeError("oops")
+
+    def pid(self):
+        return os.getpid()
+
+    def sleep(self, seconds):
+        time.sleep(seconds)
+
+    def die(self):
+        os._exit(3)
