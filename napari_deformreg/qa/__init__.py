@@ -31,6 +31,7 @@ from .jacobian import FoldRegion, FoldReport, FoldSummary, fold_report
 from .landmarks import LandmarkErrors, landmark_errors
 from .metrics import METRICS, Metric, metrics_markdown
 from .overlap import StructureOverlap, structure_overlaps, structure_rows
+from .pair_fits import PairFits, pair_fits
 from .report import Report, Value, number_text
 from .report_building import build_report, report_steps
 from .report_html import report_html
@@ -44,9 +45,10 @@ from .volume_change import StructureChange
 
 __all__ = [
     "METRICS", "RESEARCH_USE_ONLY", "SNAPSHOTS_AT_MOST", "Consistency", "ConsistencyRow", "FoldCount", "FoldRegion", "FoldReport",
-    "FoldRow", "FoldSummary", "Foreground", "Grade", "GradedFigure", "ImageFacts", "LandmarkErrors", "LandmarkRow", "Metric", "Report",
-    "Review", "Snapshot", "StructureChange", "StructureOverlap", "StructureRow", "Subject", "Tolerance", "Tolerances", "Value",
+    "FoldRow", "FoldSummary", "Foreground", "Grade", "GradedFigure", "ImageFacts", "LandmarkErrors", "LandmarkRow", "Metric", "PairFits",
+    "Report", "Review", "Snapshot", "StructureChange", "StructureOverlap", "StructureRow", "Subject", "Tolerance", "Tolerances", "Value",
     "Verdict", "build_report", "build_review", "counts", "draw_pictures", "fixed_foreground", "fold_report", "grade_of", "graded",
-    "landmark_errors", "metrics_markdown", "number_text", "report_html", "report_steps", "review_html", "review_text", "structure_overlaps",
+    "landmark_errors", "metrics_markdown", "number_text", "pair_fits", "report_html", "report_steps", "review_html", "review_text",
+    "structure_overlaps",
     "structure_rows",
 ]  # fmt: skip

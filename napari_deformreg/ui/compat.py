@@ -20,6 +20,13 @@ def camera(viewer: Any) -> Any:
     return _member(viewer, ("scene", "camera"), "camera")
 
 
+def look_at(viewer: Any, drawn: tuple[float, float, float]) -> None:
+    """Put a place (mm along the last three axes) into the middle of the canvas, whichever two of the axes are displayed."""
+    dims = viewer.dims
+    shown = [axis - (dims.ndim - 3) for axis in dims.order[-3:]]
+    camera(viewer).center = tuple(float(drawn[axis]) for axis in shown)
+
+
 def text_overlay(viewer: Any) -> Any:
     """Return the text drawn over the canvas."""
     return _member(viewer, ("canvas", "overlays", "text"), "text_overlay")

@@ -99,6 +99,12 @@ class ReviewOpening(_Opening):
     source = ("napari_deformreg.ui.review_dock", "ReviewDock")
 
 
+class LandmarksOpening(_Opening):
+    """Opens the Landmarks dock."""
+
+    source = ("napari_deformreg.ui.landmarks_dock", "LandmarksDock")
+
+
 class OrthogonalOpening(_Opening):
     """Opens the Orthogonal views."""
 

@@ -95,6 +95,15 @@ class Placement:
         z, y, x = voxel * self.spacing[::-1] + self.origin[::-1]
         return float(z), float(y), float(x)
 
+    def to_drawn(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Carry RAS+ mm points to where they are drawn in the viewer's world (mm along z, y, x)."""
+        return np.asarray(self.to_layer_points(points) * self.spacing[::-1] + self.origin[::-1])
+
+    def to_world(self, drawn: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Carry places of the viewer's world (mm along z, y, x) to the RAS+ mm points that are drawn there."""
+        matrix = self.display_to_world
+        return np.asarray(np.asarray(drawn, dtype=np.float64).reshape(-1, 3)[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3])
+
     def to_layer_vectors(self, vectors_mm: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Carry RAS+ mm vectors to this placement's layer coordinates (voxels z, y, x), in which they are drawn as millimeters."""
         return np.asarray((vectors_mm @ self.canonical.world_to_voxel_matrix[:3, :3].T)[:, ::-1])

@@ -16,7 +16,7 @@ from .compare_bar import CompareBar
 from .crosshair import Crosshair
 from .dock_life import DockLife
 from .shown import topmost
-from .slice_view import LARGEST_ZOOM, SliceView, as_image, as_place
+from .slice_view import LARGEST_ZOOM, Hand, SliceView, as_image, as_place
 from .slices import PLANES, Place, Plane, SlicePicture, is_sliceable, look_of, marks_of, picture_of, whole_extent
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class OrthogonalDock(QWidget):
         if dims.ndim >= 3:
             dims.set_point(tuple(range(dims.ndim - 3, dims.ndim)), place)
             self._read(place)
+
+    def set_hand(self, hand: Hand | None) -> None:
+        """Let somebody take and drag what lies under the mouse in both views."""
+        for view in self.views:
+            view.hand = hand
 
     def schedule(self, event: Any = None) -> None:
         """Redraw soon, once for many changes."""

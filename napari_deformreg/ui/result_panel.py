@@ -41,6 +41,9 @@ class ResultPanel(QWidget):
     """Shows one result in a viewer and steers how it is looked at."""
 
     shown = Signal()
+    """Another result."""
+    exchanged = Signal()
+    """Another version of it, by `exchange`."""
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,6 +56,7 @@ class ResultPanel(QWidget):
         self._fixed_layer: Any | None = None
         self._found: dict[str, Any] = {}
         self._oriented = False
+        self._unmeasured = False
         self._text = OrientationText(viewer, CANVAS_CHARACTERS)
         self.summary = SummaryView()
         self.summary.place_chosen.connect(self.go_to)
@@ -107,13 +111,24 @@ class ResultPanel(QWidget):
 
     def exchange(self, outcome: Outcome | None, picture: ResultPicture, entries: list[LayerTuple]) -> None:
         """Show another version of the same result in the layers that are there."""
-        self._outcome, self._picture = outcome, picture
-        self._turns.run(self._exchange(picture, {str(arguments["name"]): (data, arguments) for data, arguments, _ in entries}))
+        self._outcome, self._picture, self._unmeasured = outcome, picture, False
+        fresh = {str(arguments["name"]): (data, arguments) for data, arguments, _ in entries}
+        self._turns.run(self._exchange(picture, fresh), self.exchanged.emit)
+        self._update_buttons()
+
+    def redraw_field(self) -> None:
+        """Draw arrows and deformed grid anew: somebody wrote into the field."""
+        if self._overlays is not None:
+            self._overlays.schedule()
+
+    def set_unmeasured(self, unmeasured: bool) -> None:
+        """Note whether the layers show something else than the outcome and its report, which then cannot be saved."""
+        self._unmeasured = unmeasured
         self._update_buttons()
 
     def save(self, folder: str | Path) -> None:
         """Write the result folder in the background."""
-        if self._outcome is None or self.writer.busy:
+        if self._outcome is None or self._unmeasured or self.writer.busy:
             return
         self.message.setText(f"Writing {folder} …")
         outcome, paths = self._outcome, self._paths
@@ -126,7 +141,7 @@ class ResultPanel(QWidget):
             return
         drawn, dims = Placement(self._picture.displacement.grid).drawn(point_mm), self._viewer.dims
         dims.set_point(range(dims.ndim - 3, dims.ndim), drawn)
-        compat.camera(self._viewer).center = drawn
+        compat.look_at(self._viewer, drawn)
 
     def open_planes(self) -> None:
         """Show the two other planes below the canvas."""
@@ -170,7 +185,7 @@ class ResultPanel(QWidget):
         self._release_overlays()
         self.compare.release()
         self.controls.release()
-        self._picture, self._found = picture, {}
+        self._picture, self._found, self._unmeasured = picture, {}, False
         placement = Placement(picture.displacement.grid)
         reused = fixed_layer is not None and layers.is_drawn_as(fixed_layer, placement)
         self._fixed_layer = fixed_layer if reused else None
@@ -296,7 +311,9 @@ class ResultPanel(QWidget):
         outer.addWidget(scrolled(inside))
 
     def _update_buttons(self) -> None:
-        self.save_button.setEnabled(self._outcome is not None and not self.writer.busy)
+        self.save_button.setEnabled(self._outcome is not None and not self._unmeasured and not self.writer.busy)
+        tip = "The registration was corrected since it was measured; measure it in the Landmarks dock first."
+        self.save_button.setToolTip(f"<p>{tip}</p>" if self._unmeasured else "")
         self.report_button.setEnabled(self._folder is not None)
 
     def _ask_where(self) -> None:

@@ -234,11 +234,19 @@ class ReviewDock(QWidget):
     def _follow(self, panel: ResultPanel) -> None:
         self._panels.append(panel)
         panel.shown.connect(self._on_shown)
+        panel.exchanged.connect(self._on_exchanged)
 
     def _on_shown(self) -> None:
         panel = self.sender()
         if self._life.alive and isinstance(panel, ResultPanel) and panel.current is not None:
             self._take(panel, panel.current)
+
+    def _on_exchanged(self) -> None:
+        """Take up what another dock made of the case and measured; what this dock made it knows."""
+        panel = self.sender()
+        outcome = panel.current.outcome if isinstance(panel, ResultPanel) and panel.current is not None else None
+        if outcome is not None and outcome is not self.desk.outcome:
+            self._on_shown()
 
     def _take(self, panel: ResultPanel, shown: ShownResult) -> None:
         """Take up what a panel shows."""

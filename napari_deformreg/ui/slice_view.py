@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
@@ -19,6 +19,22 @@ SMALLEST = (160, 220)
 
 _GAP_PX = 12
 """Of the crosshair around its place, which must stay visible."""
+
+
+class Hand(Protocol):
+    """Takes things from under the mouse, holds them while they are dragged, and lets them go."""
+
+    def take(self, place: Place, displayed: tuple[int, int], pixels_per_mm: float) -> bool:
+        """Take what lies at a place (mm along z, y, x); False where there is nothing, so that the view goes there."""
+        ...
+
+    def move(self, place: Place) -> None:
+        """Follow the mouse."""
+        ...
+
+    def drop(self, place: Place) -> None:
+        """Let go."""
+        ...
 
 
 class SliceView(QWidget):
@@ -39,6 +55,8 @@ class SliceView(QWidget):
         self.place: Place = (0.0, 0.0, 0.0)
         self.zoom = 1.0
         self.anatomical = False
+        self.hand: Hand | None = None
+        self._held = False
         self._extent: tuple[np.ndarray, np.ndarray] | None = None
         self._pictures: list[tuple[SlicePicture, QImage]] = []
         self._marks: list[Mark] = []
@@ -85,13 +103,26 @@ class SliceView(QWidget):
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Go to the place."""
-        if event.button() == Qt.MouseButton.LeftButton:
-            self.pointed.emit(self._under(event))
+        """Take what lies there, else go to the place."""
+        if event.button() != Qt.MouseButton.LeftButton:
+            return
+        place, shown = self._under(event), (self.plane.vertical, self.plane.horizontal)
+        self._held = self.hand is not None and self.hand.take(place, shown, self._scale())
+        if not self._held:
+            self.pointed.emit(place)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Tell the place; with the button held, go to it."""
+        """Tell the place; with the button held, move what was taken, or go there."""
+        if self._held and self.hand is not None:
+            self.hand.move(self._under(event))
+            return
         (self.pointed if event.buttons() & Qt.MouseButton.LeftButton else self.hovered).emit(self._under(event))
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """Let go of what was taken."""
+        if self._held and self.hand is not None and event.button() == Qt.MouseButton.LeftButton:
+            self._held = False
+            self.hand.drop(self._under(event))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Step through the slices; zoom with Control held."""

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from napari.layers import Image, Labels, Points
 
 from .comparison import Composite, within
+from .layers import METADATA_KEY
 
 Place = tuple[float, float, float]
 """A place of the viewer's world: mm along z, y, x."""
@@ -123,10 +124,11 @@ def index_at(layer: Any, plane: Plane, place: Place) -> int | None:
 
 
 def look_of(layer: Any, plane: Plane, place: Place) -> tuple[Any, ...]:
-    """Give all that a layer's picture depends on: equal looks are equal pictures, as long as nobody writes into its array."""
+    """Give all that a layer's picture depends on: equal looks are equal pictures; who writes into its array notes another version."""
     data = layer.data
+    version = layer.metadata.get(METADATA_KEY, {}).get("version", 0) if isinstance(layer.metadata, dict) else 0
     made = (data.fixed_limits, data.other_limits, data.rule) if isinstance(data, Composite) else ()
-    shared = (id(data), made, index_at(layer, plane, place), plane.name, layer.opacity, str(layer.blending), layer.colormap.name)
+    shared = (id(data), version, made, index_at(layer, plane, place), plane.name, layer.opacity, str(layer.blending), layer.colormap.name)
     return (*shared, tuple(layer.contrast_limits), layer.gamma) if isinstance(layer, Image) else (*shared, layer.contour)
 
 

@@ -19,12 +19,15 @@ class Change:
         All pairs, around it.
     corrected : bool
         Whether the registration was corrected for it, so that this is to be taken back with it.
+    failed : bool
+        Whether that was tried and could not be done: it is not tried again in the middle of a history.
     """
 
     text: str
     before: PairList
     after: PairList
     corrected: bool = False
+    failed: bool = False
 
 
 class History:

@@ -123,7 +123,7 @@ class PairList:
         """Those that have a partner."""
         return tuple(pair for pair in self.pairs if pair.complete)
 
-    def added(self, fixed_mm: Sequence[float]) -> PairList:
+    def added(self, fixed_mm: Sequence[float] | np.ndarray) -> PairList:
         """Return the list with one more pair at the end, whose partner is still to be found."""
         number = self.next_number
         taken, name = set(self.names), str(number)
@@ -161,20 +161,21 @@ class PairList:
         self._free(name, "deleted")
         return PairList(tuple(pair for pair in self.pairs if pair.name != name), self.next_number)
 
-    def joined(self, found: LandmarkPairs) -> PairList:
+    def joined(self, found: LandmarkPairs, weights: Sequence[float] | np.ndarray | None = None) -> PairList:
         """Return the list with pairs from elsewhere at the end; one with a known name replaces that pair, if it is not locked."""
         pairs, number = list(self.pairs), self.next_number
-        for name, fixed_mm, moving_mm in zip(found.names, found.fixed_points, found.moving_points, strict=True):
-            places = {"fixed_mm": as_point(fixed_mm), "moving_mm": as_point(moving_mm)}
+        given = [1.0] * len(found) if weights is None else [float(weight) for weight in weights]
+        for name, fixed, moving, weight in zip(found.names, found.fixed_points, found.moving_points, given, strict=True):
+            fixed_mm, moving_mm = as_point(fixed), as_point(moving)
             known = next((n for n, pair in enumerate(pairs) if pair.name == name), None)
             if known is None:
-                pairs.append(Pair(number, name, **places))
+                pairs.append(Pair(number, name, fixed_mm, moving_mm, weight))
                 number += 1
             elif not pairs[known].locked:
-                pairs[known] = replace(pairs[known], confidence=None, **places)
+                pairs[known] = replace(pairs[known], fixed_mm=fixed_mm, moving_mm=moving_mm, weight=weight, confidence=None)
         return PairList(tuple(pairs), number)
 
-    def nearest(self, place_mm: Sequence[float]) -> Pair | None:
+    def nearest(self, place_mm: Sequence[float] | np.ndarray) -> Pair | None:
         """Return the pair whose fixed end is nearest to a place in the fixed image; None without pairs."""
         return min(self.pairs, key=lambda pair: math.dist(pair.fixed_mm, place_mm), default=None)
 
@@ -244,7 +245,7 @@ def touched(before: PairList, after: PairList) -> Touched:
     return Touched(tuple(names), tuple(places))
 
 
-def as_point(values: Sequence[float]) -> Point:
+def as_point(values: Sequence[float] | np.ndarray) -> Point:
     """Take three numbers as a point."""
     x, y, z = (float(n) for n in values)
     return x, y, z

@@ -80,10 +80,9 @@ class Places(QObject):
         dims = self._viewer.dims
         dims.set_point(range(dims.ndim - 3, dims.ndim), drawn)
         yield
-        camera = compat.camera(self._viewer)
-        camera.center = drawn
+        compat.look_at(self._viewer, drawn)
         if across_mm is not None:
-            camera.zoom = min(compat.canvas_size(self._viewer)) / across_mm
+            compat.camera(self._viewer).zoom = min(compat.canvas_size(self._viewer)) / across_mm
         yield
         self._encircle()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QAbstractItemView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
@@ -172,6 +172,17 @@ class RowTable(QTableView):
         """Show other rows; none is chosen."""
         self.rows_model.set_rows(rows)
         self.resizeColumnsToContents()
+
+    def show_rows(self, rows: Sequence[Row], key: str, value: Any) -> None:
+        """Show other rows, and choose the first one with this value; nobody is told of either."""
+        with QSignalBlocker(self):
+            if rows != self.rows_model.rows:
+                self.set_rows(rows)
+            current = self.current()
+            if value is None:
+                self.setCurrentIndex(QModelIndex())
+            elif current is None or current.get(key) != value:
+                self.choose_value(key, value)
 
     def row_at(self, place: int) -> Row:
         """Return a row by its place as it is sorted now."""

@@ -1,0 +1,201 @@
+"""The engine's side of the dock: one case and the corrections made to it. Lives in a process of its own; imports no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from ...errors import InputError
+from ...result import Correction, PairDoubt, PairFit, Suggestion
+from ...settings import CorrectionSettings
+from ...space import Box, DisplacementField, LandmarkPairs, TransformChain
+from ...space.jacobian import central_determinant, digital_fold_mask, displacement_mm_to_vox
+from ...workflow import InputPaths, Outcome, corrected_outcome, correction_session, evaluate_folder_steps, finished
+from ..pictures import ResultPicture, picture_of_outcome
+from .pair_list import Touched
+
+if TYPE_CHECKING:
+    from ...engine.correction import CorrectionSession
+
+MARGIN_VOX = 2
+"""Around a box, so that differences at its rim see both sides."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What is to be corrected.
+
+    Attributes
+    ----------
+    pairs : LandmarkPairs
+        All complete pairs.
+    weights : dict of str to float
+        Of each; 0 for those that do not drive.
+    touched : Touched
+        Around what it is to be solved again.
+    radius_mm, points_weight, use_image
+        See `CorrectionSettings`.
+    """
+
+    pairs: LandmarkPairs
+    weights: dict[str, float]
+    touched: Touched
+    radius_mm: float
+    points_weight: float
+    use_image: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What a box of the fixed grid shows after a correction, or after one was taken back; outside of it nothing changes.
+
+    Attributes
+    ----------
+    box : Box
+        Of the fixed grid.
+    displacement_mm, moved : float32 arrays
+        In the box.
+    jacobian, folded, moved_labels : arrays or None
+        In the box; None for a preview (and labels where there are none).
+    figures : Figures or None
+        What the engine says of the correction; None where one was taken back.
+    """
+
+    box: Box
+    displacement_mm: Float[np.ndarray, "i j k 3"]
+    moved: Float[np.ndarray, "i j k"]
+    jacobian: Float[np.ndarray, "i j k"] | None = None
+    folded: Bool[np.ndarray, "i j k"] | None = None
+    moved_labels: Integer[np.ndarray, "i j k"] | None = None
+    figures: Figures | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of one correction; see `Correction`."""
+
+    pairs: tuple[PairFit, ...]
+    similarity_before: float
+    similarity_after: float
+    folds_before: int
+    folds_after: int
+    largest_change_mm: float
+    seconds: float
+    notices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, correction: Correction) -> Figures:
+        """Take them from a correction."""
+        return cls(**{name: getattr(correction, name) for name in cls.__dataclass_fields__})
+
+
+class Corrections:
+    """One case, its session, and the corrections that were applied, one on top of the other."""
+
+    def __init__(self) -> None:
+        self._outcome: Outcome | None = None
+        self._session: CorrectionSession | None = None
+        self._stack: list[Correction] = []
+        self._done = 0
+
+    def open(self, case: Outcome | Path, paths: InputPaths | None) -> None:
+        """Prepare a case; a result folder is judged again first, which takes longer."""
+        outcome = finished(evaluate_folder_steps(case, paths)) if isinstance(case, Path) else case
+        self._outcome, self._stack, self._done = outcome, [], 0
+        self._session = correction_session(outcome)
+
+    def suggest(self, fixed_mm: Float[np.ndarray, "3"]) -> Suggestion:
+        """Look for the partner of a place in the fixed image."""
+        return self._ready().suggest(fixed_mm)
+
+    def doubts(self, pairs: LandmarkPairs, weights: dict[str, float]) -> tuple[PairDoubt, ...]:
+        """Tell which pairs disagree with the others or with the registration."""
+        return self._ready().doubts(pairs, weights)
+
+    def preview(self, order: Order) -> Update:
+        """Show what a spline through the landmarks would do to the registration as it is."""
+        found = self._ready().preview(*_called(order), **_named(order))
+        return Update(found.box, found.forward.after_mm, found.moved, figures=Figures.of(found))
+
+    def correct(self, order: Order) -> Update:
+        """Solve again, and apply it."""
+        return self._put(self._ready().correct(*_called(order), **_named(order)))
+
+    def back(self) -> Update | None:
+        """Return to the automatic result everywhere, as one more correction; None where nothing differs."""
+        found = self._ready().back_to_automatic()
+        return None if found is None else self._put(found)
+
+    def undo(self) -> Update:
+        """Take the last correction back, to the bit."""
+        if not self._done:
+            raise InputError("There is no correction to take back.")
+        self._done -= 1
+        correction = self._stack[self._done]
+        self._ready().undo(correction)
+        return self._shown(correction.box, correction.moved_before, None)
+
+    def redo(self) -> Update:
+        """Apply the correction again that was taken back last."""
+        if self._done == len(self._stack):
+            raise InputError("There is no correction to be made again.")
+        self._done += 1
+        correction = self._stack[self._done - 1]
+        self._ready().apply(correction)
+        return self._shown(correction.box, correction.moved, Figures.of(correction))
+
+    def measure(self) -> tuple[Outcome, ResultPicture]:
+        """Judge the registration as it is now."""
+        session, outcome = self._ready(), self._outcome
+        assert outcome is not None  # there is no session without one
+        judged = finished(corrected_outcome(outcome, session))
+        return judged, picture_of_outcome(judged)
+
+    def _put(self, correction: Correction) -> Update:
+        self._ready().apply(correction)
+        self._stack = [*self._stack[: self._done], correction]
+        self._done += 1
+        return self._shown(correction.box, correction.moved, Figures.of(correction))
+
+    def _shown(self, box: Box, moved: Float[np.ndarray, "i j k"], figures: Figures | None) -> Update:
+        """Measure and resample in a box what the fields now say."""
+        session = self._ready()
+        grid, affine = session.fixed_grid, session.automatic.affine
+        around = box.widened(MARGIN_VOX, grid.shape)
+        field = DisplacementField(around.grid(grid), session.fields.displacement_mm[around.slices])
+        vectors = displacement_mm_to_vox(field.displacement_mm, grid)
+        inner = box.within(around)
+        # As everywhere: the affine's part of the volume change is in it.
+        jacobian = central_determinant(vectors)[inner] * np.float32(abs(np.linalg.det(affine.matrix[:3, :3])))
+        folded = digital_fold_mask(vectors)[inner]
+        labels = self._labels(field, box)
+        return Update(box, field.displacement_mm[inner].copy(), moved, jacobian, folded, labels, figures)
+
+    def _labels(self, field: DisplacementField, box: Box) -> Integer[np.ndarray, "i j k"] | None:
+        from ...engine import resample_labels
+
+        session, outcome = self._ready(), self._outcome
+        labels = None if outcome is None else outcome.inputs.moving_labels
+        if labels is None:
+            return None
+        chain = TransformChain((field, session.automatic.affine))
+        return resample_labels(labels, box.grid(session.fixed_grid), chain).data
+
+    def _ready(self) -> CorrectionSession:
+        if self._session is None:
+            raise InputError("No registration is open for correction; register two images or open a result folder first.")
+        return self._session
+
+
+def _called(order: Order) -> tuple[Any, ...]:
+    settings = CorrectionSettings(radius_mm=order.radius_mm, points_weight=order.points_weight, use_image=order.use_image)
+    return order.pairs, order.touched.names, settings
+
+
+def _named(order: Order) -> dict[str, Any]:
+    places = np.array(order.touched.places_mm, dtype=np.float64).reshape(-1, 3)
+    return {"weights": order.weights, "around_mm": places if len(places) else None}
