@@ -78,6 +78,7 @@ class CanvasMouse:
         self._send(QEvent.Type.MouseMove, start, Qt.MouseButton.NoButton)
         self._send(QEvent.Type.MouseButtonPress, start, Qt.MouseButton.LeftButton)
         for part in np.linspace(0, 1, pieces + 1)[1:]:
+            time.sleep(0.012)  # vispy leaves out what follows faster.
             self._send(QEvent.Type.MouseMove, start + part * (end - start), Qt.MouseButton.LeftButton)
         self._send(QEvent.Type.MouseButtonRelease, end, Qt.MouseButton.NoButton)
 

@@ -56,7 +56,7 @@ class PairDesk(QObject):
         self.layers = PairLayers(viewer)
         # The partner of a pair may lie on top of anything that is drawn already.
         self.mouse = PairMouse(viewer, lambda: [] if self.wants_partner else self.layers.ends, lambda: self.layers.size_mm, self)
-        self.mouse.movable = self._is_movable
+        self.mouse.movable, self.mouse.preferred = self._is_movable, self._side_shown
         self.places = Places(viewer, parent)
         self._connect()
 
@@ -297,6 +297,11 @@ class PairDesk(QObject):
 
     def _is_movable(self, end: End) -> bool:
         return end.name in self.pairs and not self.pairs[end.name].locked
+
+    def _side_shown(self) -> str:
+        """Tell which image the user sees more of."""
+        panel = self.case.panel
+        return ON_FIXED if panel is not None and panel.controls.blend.value() < 50 else ON_MOVING
 
     def _moved(self, end: End, place: Place) -> PairList:
         """Return the pairs with one end at another place of the canvas."""

@@ -45,6 +45,8 @@ class PairMouse(QObject):
         self.active = False
         self._held: tuple[End, Place, bool] | None = None
         self.movable: Callable[[End], bool] = lambda end: True
+        self.preferred: Callable[[], str | None] = lambda: None
+        """Tells which side is meant where both ends of a pair lie: after a correction they coincide."""
         viewer.mouse_drag_callbacks.append(self._on_press)
 
     def release(self) -> None:
@@ -54,17 +56,17 @@ class PairMouse(QObject):
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
 
     def hit(self, place: Place, displayed: Iterable[int], zoom: float) -> End | None:
-        """Return the end under a place of the displayed slice: the nearest one within reach whose sphere meets the slice."""
+        """Return the end under a place of the displayed slice: within reach, its sphere meets it; of the preferred side, the nearest."""
         shown = sorted(displayed)
         across = [axis for axis in range(3) if axis not in shown]
         reach = max(REACH_PX / zoom, self._size_mm() / 2)
-        best: tuple[float, End] | None = None
+        found: list[tuple[bool, float, End]] = []
         for end in self._ends():
             apart = np.abs(np.subtract(end.drawn, place))
             distance = float(np.linalg.norm(apart[shown]))
-            if distance <= reach and all(apart[axis] <= self._size_mm() / 2 for axis in across) and (best is None or distance < best[0]):
-                best = distance, end
-        return None if best is None else best[1]
+            if distance <= reach and all(apart[axis] <= self._size_mm() / 2 for axis in across):
+                found.append((end.side != self.preferred(), distance, end))
+        return min(found, key=lambda one: one[:2])[2] if found else None
 
     def take(self, place: Place, displayed: tuple[int, int], pixels_per_mm: float) -> bool:
         """Take a point in another view of the same world; see `slice_view.Hand`."""
@@ -116,7 +118,8 @@ class PairMouse(QObject):
                 self.dragged.emit(end, _shifted(end.drawn, start, _place(event)))
             yield
         event.handled = True
-        if moved and self.movable(end):
+        # A quick hand may come to the end without a move that was told.
+        if (moved or _far(first, event.pos)) and self.movable(end):
             self.dropped.emit(end, _shifted(end.drawn, start, _place(event)))
 
     def _wanted(self, event: Any) -> bool:
