@@ -116,7 +116,7 @@ def test_the_side_that_the_next_click_means_is_shown(dock, viewer, mouse, panel,
 
 
 def test_pairs_correct_and_every_step_goes_back_and_forth(dock, viewer, mouse, panel, outcome, tmp_path, qtbot):
-    """Pair, accept, drag, exclude, delete; undo to the start, redo to the end: files, field and picture come back bit for bit."""
+    """Undo to the start, redo to the end: pairs, files and field come back bit for bit, pictures up to rounding."""
     desk, inputs = dock.desk, outcome.inputs
     settle(dock, qtbot)
     desk.radius_mm, desk.points_weight = 12.0, 1.0
@@ -168,26 +168,32 @@ def test_pairs_correct_and_every_step_goes_back_and_forth(dock, viewer, mouse, p
     for state in reversed(states[:-1]):
         qtbot.mouseClick(dock.page.undo_button, Qt.MouseButton.LeftButton)
         settle(dock, qtbot)
-        assert state_of(dock, viewer, tmp_path) == state
+        assert_same(state_of(dock, viewer, tmp_path), state)
     assert not dock.page.undo_button.isEnabled()
     assert panel.save_button.isEnabled()
     for state in states[1:]:
         qtbot.mouseClick(dock.page.redo_button, Qt.MouseButton.LeftButton)
         settle(dock, qtbot)
-        assert state_of(dock, viewer, tmp_path) == state
+        assert_same(state_of(dock, viewer, tmp_path), state)
     assert not dock.page.redo_button.isEnabled()
 
 
 def state_of(dock, viewer, folder):
-    """Saved bytes, field, moved picture, Jacobian, folds and labels."""
+    """What must come back to the bit: pairs, saved bytes, field, folds, labels; and what is computed anew: moved image, Jacobian."""
     files = b""
     if dock.desk.pairs.complete:
         dock.export_pairs(folder / "saved.csv")
         files = (folder / "saved.csv").read_bytes()
     shown = {parts.part_of(layer): layer for layer in viewer.layers}
-    arrays = [np.asarray(shown[part].data).tobytes() for part in (parts.MOVED, parts.FOLDS, parts.MOVED_LABELS)]
-    jacobian = np.asarray(shown[parts.JACOBIAN].data).round(4).tobytes()
-    return dock.desk.pairs, files, dock.desk.case.now.displacement.displacement_mm.tobytes(), jacobian, *arrays
+    exact = [np.asarray(shown[part].data).tobytes() for part in (parts.FOLDS, parts.MOVED_LABELS)]
+    rounded = [np.array(shown[part].data) for part in (parts.MOVED, parts.JACOBIAN)]
+    return (dock.desk.pairs, files, dock.desk.case.now.displacement.displacement_mm.tobytes(), *exact), rounded
+
+
+def assert_same(state, wanted):
+    assert [one == other for one, other in zip(state[0], wanted[0], strict=True)] == [True] * len(wanted[0])
+    for one, other in zip(state[1], wanted[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3 * np.ptp(other))
 
 
 def test_pairs_are_kept_through_a_crash(dock, viewer, mouse, outcome, unsaved, qtbot):
