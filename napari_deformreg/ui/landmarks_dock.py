@@ -6,15 +6,15 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ..errors import DeformregError
 from ..qa import RESEARCH_USE_ONLY
-from . import garbage
 from .adding import load_units
 from .comparison import Mode
+from .dock_life import DockLife
 from .landmarks import keeper
 from .landmarks.keeper import KeptPairs, PairKeeper
 from .landmarks.pair_desk import PairDesk
@@ -54,17 +54,16 @@ class LandmarksDock(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None, page: PairPage | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = viewer
-        self._docked = False
-        self._alive = True
+        self._life = DockLife(self)
+        self._life.closed.connect(self.shut_down)
         self._offered = False
         self._blend: int | None = None
         self._panels: list[ResultPanel] = []
-        self._garbage = garbage.Hold()
-        self.destroyed.connect(self._garbage.release)
         self._looking = QTimer(self)
         self._looking.setSingleShot(True)
         self._looking.setInterval(0)
         self._looking.timeout.connect(self._look_for_panels)
+        self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
         self.desk = PairDesk(viewer, self)
         self.page = page or PairPage()
         self.keeper = PairKeeper(self._kept, self)
@@ -95,9 +94,8 @@ class LandmarksDock(QWidget):
 
     def shut_down(self) -> None:
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
-        if not self._alive:
+        if not self._life.end():
             return
-        self._alive = False
         self._looking.stop()
         for planes in topmost(self).findChildren(OrthogonalDock):
             planes.set_hand(None)
@@ -111,17 +109,6 @@ class LandmarksDock(QWidget):
             self._viewer.bind_key(key, None)
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._panels.clear()
-        self._garbage.release()
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when napari puts the widget into its dock, and when it takes it out: the dock was closed."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:
-                self.shut_down()
-            self._docked = self.parent() is not None
-            if self._docked:
-                self._looking.start()  # A turn later the dock is in its window.
-        return bool(super().event(event))
 
     # --- wiring -----------------------------------------------------------------------------------------------------
 
@@ -190,7 +177,7 @@ class LandmarksDock(QWidget):
 
     def _on_shown(self) -> None:
         panel = self.sender()
-        if self._alive and isinstance(panel, ResultPanel) and panel.current is not None:
+        if self._life.alive and isinstance(panel, ResultPanel) and panel.current is not None:
             self.desk.take(panel, panel.current)
 
     # --- what happens -----------------------------------------------------------------------------------------------

@@ -271,4 +271,4 @@ def test_closing_the_dock_leaves_nothing_behind(dock, viewer):
     viewer.window.remove_dock_widget(dock)
     assert not any(side in viewer.layers for side in SIDES)
     assert len(viewer.mouse_drag_callbacks) == count - 1
-    assert not dock._alive
+    assert not dock._life.alive

@@ -8,7 +8,8 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
-from ..review.tab import button, in_a_row, note, switch
+from ..buttons import button, switch
+from ..review.tab import in_a_row, note
 from ..review.tables import RowsModel, RowTable
 from .keeper import KeptPairs
 from .pair_desk import POINTS_WEIGHT, RADIUS_MM
