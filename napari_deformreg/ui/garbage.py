@@ -79,9 +79,10 @@ class Tidier(QObject):
         self._timer.setInterval(REST_MS)
         self._timer.timeout.connect(self._look)
 
-    def ask(self, removed: Any) -> None:
-        """Ask for it after something was removed; asking again puts it off."""
-        self._removed.append(weakref.ref(removed))
+    def ask(self, earlier: Any | None) -> None:
+        """Ask for it after something was removed; asking again puts it off. `earlier`: what was there before the first hold."""
+        if earlier is not None:
+            self._removed.append(weakref.ref(earlier))
         self._place = QCursor.pos()
         self._timer.start()
 

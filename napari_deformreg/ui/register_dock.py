@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from napari.layers import Image, Labels, Points
 from qtpy.QtCore import Qt
@@ -83,6 +84,7 @@ class RegisterDock(QTabWidget):
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_opened)
         self.result = result or ResultPanel(viewer)
+        self._earlier: WeakSet[Any] = WeakSet(viewer.layers)
         self.tidier = garbage.Tidier(lambda: self.busy, self)
         self.addTab(self.page, "Register")
         self.addTab(self.result, "Result")
@@ -322,7 +324,7 @@ class RegisterDock(QTabWidget):
     def _on_removed(self, event: Any) -> None:
         event.value.events.name.disconnect(self._offer_layers)
         self._offer_layers()
-        self.tidier.ask(event.value)
+        self.tidier.ask(event.value if event.value in self._earlier else None)
         if self.runner.busy and any(event.value == used for used in self._used.values()):
             self.cancel()
             self.page.tell(f"Canceled: the layer '{event.value.name}' was removed.")
