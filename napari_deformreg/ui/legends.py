@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,6 +36,11 @@ class Legend(QWidget):
         self._swatch: tuple[QColor, str] | None = None
         self.setMinimumHeight(_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    @property
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Places of the scale and what is written there."""
+        return tuple(self._ticks)
 
     def set_ticks(self, ticks: Sequence[tuple[float, str]], swatch: tuple[QColor, str] | None = None) -> None:
         """Label places of the scale, and one color beside it."""
@@ -89,9 +95,11 @@ def length_legend() -> Legend:
 
 
 def show_longest(legend: Legend, longest_mm: float) -> None:
-    """Label the legend of lengths in millimeters."""
-    inner = [(part, f"{part * longest_mm:.1f}" if part else "0") for part in (0.0, 0.25, 0.5, 0.75)]
-    legend.set_ticks([*inner, (1.0, f"≥ {longest_mm:.1f}")])
+    """Label the legend of lengths in millimeters, with as many digits as tell its ticks apart (a mouse moves by tenths of a millimeter)."""
+    step = max(longest_mm / 4, 1e-9)
+    places = max(1, math.ceil(-math.log10(step)))
+    inner = [(part, f"{part * longest_mm:.{places}f}" if part else "0") for part in (0.0, 0.25, 0.5, 0.75)]
+    legend.set_ticks([*inner, (1.0, f"≥ {longest_mm:.{places}f}")])
 
 
 def _color(rgba: Float[np.ndarray, "4"]) -> QColor:

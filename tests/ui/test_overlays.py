@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_deformreg.space import DisplacementField, Grid
-from napari_deformreg.ui import overlays
+from napari_deformreg.ui import legends, overlays
 from napari_deformreg.ui.overlays import DrawnField, View
 from napari_deformreg.ui.regions import Region
 
@@ -133,3 +133,13 @@ def test_lengths_are_colored_as_their_arrows_and_clear_at_none():
     assert colors[0, 3] == 0
     assert (colors[9:, 3] == 1).all()
     np.testing.assert_allclose(colors[:, :3], ensure_colormap("turbo").map(np.linspace(0, 1, len(colors)))[:, :3])
+
+
+@pytest.mark.parametrize("longest_mm", [0.02, 0.2, 0.41, 3.0, 9.8, 62.0])
+def test_ticks_of_lengths_are_told_apart_and_right(qapp, longest_mm):
+    legend = legends.length_legend()
+    legends.show_longest(legend, longest_mm)
+    texts = [text for _, text in legend.ticks]
+    assert len(set(texts)) == len(texts) == 5
+    shown = [float(text.removeprefix("≥ ")) for text in texts]
+    np.testing.assert_allclose(shown, [place * longest_mm for place, _ in legend.ticks], atol=longest_mm / 8)
