@@ -306,7 +306,7 @@ class Comparison(QObject):
         layer, self._layer = self._layer, None
         if layer is not None and layer in self._viewer.layers:
             active = self._viewer.layers.selection.active
-            self._viewer.layers.remove(layer)
+            garbage.remove(self._viewer.layers, layer)
             if active is not None and active != layer and active in self._viewer.layers:
                 self._viewer.layers.selection.active = active
             yield

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from napari.layers import Layer
 
+from . import garbage
 from .layers import AXIS_LABELS, METADATA_KEY, UNITS
 from .slice_view import CROSSHAIR_COLOR
 from .slices import Place
@@ -50,7 +51,7 @@ class Crosshair:
         """Take it away."""
         layer, self._layer = self._layer, None
         if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+            garbage.remove(self._viewer.layers, layer)
 
     def holds(self, layer: Any) -> bool:
         """Tell whether a layer is the crosshair that is shown now."""

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QHeaderView, QVBoxLayout, QWidget
 from ...qa import Grade, Review
 from ...space import Volume
 from ...workflow import consistency_map
-from .. import layers, result_layers
+from .. import garbage, layers, result_layers
 from ..buttons import switch
 from ..process import in_process
 from ..scrolling import scrolled
@@ -132,7 +132,7 @@ class ConsistencyTab(ReviewTab):
         self.reader.drop()
         found, self._map = self._map, None
         if found is not None and found in self.desk.viewer.layers:
-            self.desk.viewer.layers.remove(found)
+            garbage.remove(self.desk.viewer.layers, found)
         self.map_switch.setChecked(False)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from qtpy.QtCore import QObject, QTimer
 
+from .. import garbage
 from .. import result_layers as parts
 from ..adding import LayerAdder
 from ..layers import LayerTuple
@@ -67,7 +68,7 @@ class Contours(QObject):
         drawn, self._drawn = self._drawn, {}
         for layer in drawn.values():
             if layer in self._desk.viewer.layers:
-                self._desk.viewer.layers.remove(layer)
+                garbage.remove(self._desk.viewer.layers, layer)
 
     def stop(self) -> None:
         """Do no more: the dock goes away."""

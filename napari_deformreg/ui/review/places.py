@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
 from ...space import Landmarks
-from .. import compat, result_layers
+from .. import compat, garbage, result_layers
 from ..adding import LayerAdder
 from ..layers import LayerTuple, Placement, points_layer
 from ..turns import Turns
@@ -105,7 +105,7 @@ class Places(QObject):
     def _remove(self) -> None:
         ring, self._ring = self._ring, None
         if ring is not None and ring in self._viewer.layers:
-            self._viewer.layers.remove(ring)
+            garbage.remove(self._viewer.layers, ring)
 
 
 def _ring_layer(point_mm: Point, placement: Placement, ring_mm: float) -> LayerTuple:
