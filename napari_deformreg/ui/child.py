@@ -19,17 +19,23 @@ NICENESS = 5
 
 def main() -> None:
     """Receive a generator function and its arguments on stdin; send its steps and its value, or its error, to stdout."""
-    out = os.fdopen(os.dup(1), "wb")
-    # Whatever libraries print must not end up between our messages.
-    os.dup2(2, 1)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+    out = message_stream()
     work, arguments = receive(sys.stdin.buffer)
     finish = threading.Event()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, finish), daemon=True).start()
     _run(work, arguments, finish, out)
     out.flush()
     os._exit(0)
+
+
+def message_stream() -> IO[bytes]:
+    """Keep stdout for messages, and let the window have the processor first; for a process that has just begun."""
+    out = os.fdopen(os.dup(1), "wb")
+    # Whatever libraries print must not end up between our messages.
+    os.dup2(2, 1)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    return out
 
 
 def _listen(stream: IO[bytes], finish: threading.Event) -> None:

@@ -10,7 +10,7 @@ import traceback
 from typing import IO, Any
 
 from ..errors import DeformregError
-from .child import NICENESS
+from .child import message_stream
 from .pipe import receive, send
 
 
@@ -19,11 +19,7 @@ def main() -> None:
 
     The first request makes the partner: `what` is its class. Every later one names a method of it.
     """
-    out = os.fdopen(os.dup(1), "wb")
-    # Whatever libraries print must not end up between our messages.
-    os.dup2(2, 1)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+    out = message_stream()
     requests: queue.Queue[tuple[int, Any, tuple[Any, ...]]] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
     partner = None

@@ -22,6 +22,9 @@ REST_MS = 8000
 
 _holders: set[Hold] = set()
 
+_spared: list[weakref.ref[Any]] = []
+"""Layers that `remove` set aside before they went: still to be freed."""
+
 
 class Hold:
     """Keeps collections short from now on, until all holds are released. GUI thread only."""
@@ -37,6 +40,7 @@ class Hold:
             _holders.remove(self)
             if not _holders:
                 gc.unfreeze()
+                _spared.clear()
 
 
 @contextmanager
@@ -55,17 +59,20 @@ def remove(layers: Any, layer: Any) -> None:
     """Remove one of our own small layers from a viewer's list without a pause.
 
     napari collects at once whenever a layer goes, a quarter of a second with a result shown. What is there now is set aside before, so that
-    this collection has little to look at; the layer is freed by the `Tidier`, at rest.
+    this collection has little to look at. The layer is freed by the next `tidy`, at rest, or with the last hold.
     """
     if _holders:
         gc.freeze()
+        _spared.append(weakref.ref(layer))
     layers.remove(layer)
 
 
 def tidy(removed: list[weakref.ref[Any]]) -> None:
-    """Collect what came after the first hold; if one of the removed things is still there then, all: a quarter of a second."""
+    """Collect what came after the first hold; if something removed or spared is still there then, all: a quarter of a second."""
     gc.collect()
-    if any(thing() is not None for thing in removed):
+    spared = _spared.copy()
+    _spared.clear()
+    if any(thing() is not None for thing in (*removed, *spared)):
         gc.unfreeze()
         gc.collect()
         if _holders:

@@ -90,6 +90,24 @@ def test_what_was_there_before_the_first_hold_is_collected_only_if_it_was_remove
     assert gc.get_freeze_count() == 0
 
 
+def test_what_was_set_aside_for_a_removal_is_freed_at_rest(qapp, monkeypatch):
+    """A removal sets aside what is there, the layer itself included; that must not keep it, and the images it holds, for good."""
+    monkeypatch.setattr(garbage, "_holders", set())
+    monkeypatch.setattr(garbage, "_spared", [])
+    hold = garbage.Hold()
+    layers = [Ring()]
+    seen = weakref.ref(layers[0])
+    garbage.remove(layers, layers[0])
+    assert layers == []
+    gc.collect()
+    assert seen() is not None, "what napari collects at once passes it by"
+    garbage.tidy([])
+    assert seen() is None
+    assert gc.get_freeze_count() > 0
+    hold.release()
+    assert gc.get_freeze_count() == 0
+
+
 def test_no_collection_comes_while_it_is_put_off(qapp):
     with garbage.put_off():
         assert not gc.isenabled()
