@@ -21,7 +21,8 @@ from cases import write_pair
 from test_workflow import QUICK
 
 from napari_deformreg import __version__
-from napari_deformreg.cli import ProgressLine, main, registration, step_text
+from napari_deformreg.cli import USER_MISTAKE, ProgressLine, main, registration, step_text
+from napari_deformreg.cli.closed_pipe import CLOSED_PIPE, quiet_at_closed_pipe
 from napari_deformreg.engine.models import build_model
 from napari_deformreg.engine.models.weights import save_model
 from napari_deformreg.io import RESULT_FILES, REVIEW_FILES, read_image, read_landmarks
@@ -283,3 +284,26 @@ def test_progress_is_one_line_on_a_terminal_and_goes_away() -> None:
 
 def test_step_without_numbers_shows_its_message() -> None:
     assert step_text(Step("read", message="reading")) == "  0 %  read  reading"
+
+
+@pytest.mark.parametrize("streams", ["stdout", "stderr", "both"])
+@pytest.mark.parametrize("command", ["review", "--help", "mistake"])
+def test_it_ends_quietly_when_nobody_reads_on(folder: Path, command: str, streams: str) -> None:
+    words = {"review": ["review", str(folder)], "--help": ["register", "--help"], "mistake": ["evaluate", str(folder / "nothing")]}[command]
+    reader, writer = os.pipe()
+    os.close(reader)
+    out, err = (writer if streams in (name, "both") else subprocess.PIPE for name in ("stdout", "stderr"))
+    code = "import sys; from napari_deformreg.cli import main; sys.exit(main(sys.argv[1:]))"
+    ended = subprocess.run([sys.executable, "-c", code, *words], stdout=out, stderr=err, text=True, check=False)
+    os.close(writer)
+    ends = {  # argparse itself lets a help that nobody reads end well
+        "review": (CLOSED_PIPE,), "--help": (0, CLOSED_PIPE), "mistake": (CLOSED_PIPE,) if streams != "stdout" else (USER_MISTAKE,),
+    }  # fmt: skip
+    assert ended.returncode in ends[command]
+    said = f"{ended.stdout or ''}{ended.stderr or ''}"
+    assert not any(word in said for word in ("Traceback", "BrokenPipe", "Exception ignored")), said
+
+
+def test_another_broken_pipe_is_an_error_as_before() -> None:
+    with pytest.raises(BrokenPipeError, match="a helper's"), quiet_at_closed_pipe():
+        raise BrokenPipeError("a helper's")

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, DeformregError, InputError
+from .closed_pipe import quiet_at_closed_pipe
 from .networks import add_network_commands
 from .progress import ProgressLine, step_text
 from .registration import add_registration_commands
@@ -24,6 +25,11 @@ USER_MISTAKE, INTERRUPTED = 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    with quiet_at_closed_pipe():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         words = _parser().parse_args(argv)
         words.command(words)
