@@ -10,7 +10,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
 from . import garbage
-from .canvas_rest import CanvasRest
+from .canvas_rest import CanvasRest, ListRest
 from .layers import LayerTuple
 from .turns import Turns
 
@@ -28,6 +28,7 @@ class LayerAdder(QObject):
         self._viewer = viewer
         self._turns = Turns(self)
         self._rest = CanvasRest(parent)
+        self._list_rest = ListRest(parent)
         self._added: list[Any] = []
 
     @property
@@ -43,6 +44,10 @@ class LayerAdder(QObject):
     def stop(self) -> None:
         """Add no more; what is there stays."""
         self._turns.stop()
+        self._end_rest()
+
+    def _end_rest(self) -> None:
+        self._list_rest.end()
         self._rest.end()
 
     def _make_room(self, layer: Any) -> Generator[None, None, None]:
@@ -58,9 +63,24 @@ class LayerAdder(QObject):
             yield
 
     def _finish(self) -> None:
-        self._rest.end()
+        self._end_rest()
         added, self._added = self._added, []
         self.done.emit([layer for layer in added if layer in self._viewer.layers])
+
+    def _insert(self, layer: Any) -> Generator[None, None, None]:
+        """Add a hidden layer; that it is selected is told, and the list painted, in turns of their own."""
+        selection = self._viewer.layers.selection
+        self._list_rest.begin()
+        with garbage.put_off(), selection.events.blocker_all():
+            self._viewer.add_layer(layer)
+            selection.clear()
+        self._added.append(layer)
+        yield
+        if layer in self._viewer.layers:
+            selection.active = layer
+            yield
+        self._list_rest.end()
+        yield
 
     def _work(self, entries: list[LayerTuple]) -> Generator[None, None, None]:
         for data, arguments, kind in entries:
@@ -70,10 +90,7 @@ class LayerAdder(QObject):
             layer = Layer.create(data, {**now, "visible": False}, kind)
             self._rest.begin()
             yield from self._make_room(layer)
-            with garbage.put_off():
-                self._viewer.add_layer(layer)
-            self._added.append(layer)
-            yield
+            yield from self._insert(layer)
             for name, value in {**later, "visible": later.get("visible", True)}.items():
                 if layer in self._viewer.layers and getattr(layer, name) is not value:
                     setattr(layer, name, value)

@@ -1,12 +1,12 @@
-"""Lets the canvas rest while layers change, so that many changes cost one painting, in a turn of its own.
+"""Lets the canvas and the layer list rest while layers change, so that many changes cost one painting, in a turn of its own.
 
 Painting is the slow part of nearly every change (40 ms and more where OpenGL is done in software, more where the graphics card needs new
-programs), and napari asks for it again and again.
+programs; 20 ms and more for a list, whose every row draws its icons anew), and napari asks for it again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet, ref
@@ -17,22 +17,25 @@ from qtpy.QtWidgets import QWidget
 from .shown import topmost
 
 _COUNT = "napari-deformreg: resting"
-"""Property of a canvas: how many let it rest."""
+"""Property of a widget: how many let it rest."""
 
-_resting: WeakSet[CanvasRest] = WeakSet()
+_resting: WeakSet[PaintingRest] = WeakSet()
 
 
-class CanvasRest:
-    """The canvas of the window that a widget is in, if there is one.
+class PaintingRest:
+    """What is slow to paint in the window that a widget is in, if there is any.
 
     Parameters
     ----------
     member : QObject or None
-        A widget in the window; it may get there later. Anything else has no canvas.
+        A widget in the window; it may get there later. Anything else has no window.
+    find : callable
+        Finds, from a widget, what is to rest.
     """
 
-    def __init__(self, member: QObject | None) -> None:
+    def __init__(self, member: QObject | None, find: Callable[[QWidget], list[Any]]) -> None:
         self._member = member
+        self._find_in = find
         self._window: Any = None
         self._known: list[ref[Any]] = []
         self._held: list[Any] = []
@@ -41,28 +44,28 @@ class CanvasRest:
         """Paint no more; again and again is once."""
         if not self._held and isinstance(self._member, QWidget):
             self._held = self._find(self._member)
-            for canvas in self._held:
-                _hold(canvas, 1)
+            for painted in self._held:
+                _hold(painted, 1)
             if self._held:
                 _resting.add(self)
 
     def end(self) -> None:
-        """Paint, unless somebody else lets the canvas rest too."""
+        """Paint, unless somebody else lets it rest too."""
         held, self._held = self._held, []
         _resting.discard(self)
-        for canvas in held:
+        for painted in held:
             try:
-                _hold(canvas, -1)
+                _hold(painted, -1)
             except RuntimeError:
                 continue  # The window is gone.
 
     def _find(self, member: QWidget) -> list[Any]:
-        """Look for the canvases, once for each window: there are thousands of widgets in one."""
+        """Look for them, once for each window: there are thousands of widgets in one."""
         window = topmost(member)
-        found = [canvas for known in self._known if (canvas := known()) is not None]
+        found = [painted for known in self._known if (painted := known()) is not None]
         if not found or self._window is None or self._window() is not window:
-            found = canvases(window)
-            self._window, self._known = ref(window), [ref(canvas) for canvas in found]
+            found = self._find_in(window)
+            self._window, self._known = ref(window), [ref(painted) for painted in found]
         return found
 
     @contextmanager
@@ -75,8 +78,22 @@ class CanvasRest:
             self.end()
 
 
+class CanvasRest(PaintingRest):
+    """The canvas of the window that a widget is in, if there is one; `member` as above."""
+
+    def __init__(self, member: QObject | None) -> None:
+        super().__init__(member, canvases)
+
+
+class ListRest(PaintingRest):
+    """The list of layers of the window that a widget is in; `member` as above."""
+
+    def __init__(self, member: QObject | None) -> None:
+        super().__init__(member, layer_lists)
+
+
 def at_rest() -> bool:
-    """Tell whether any canvas rests: what counts on being painted had better wait."""
+    """Tell whether anything rests: what counts on being painted had better wait."""
     return bool(_resting)
 
 
@@ -132,7 +149,12 @@ def canvases(widget: QWidget) -> list[Any]:
     return [child for child in topmost(widget).findChildren(QWidget) if child.inherits("QOpenGLWidget")]
 
 
-def _hold(canvas: Any, more: int) -> None:
-    count = int(canvas.property(_COUNT) or 0) + more
-    canvas.setProperty(_COUNT, count)
-    canvas.setUpdatesEnabled(count == 0)
+def layer_lists(widget: QWidget) -> list[Any]:
+    """Find napari's list of layers in the window that a widget is in."""
+    return [child for child in topmost(widget).findChildren(QWidget) if child.inherits("QtLayerList")]
+
+
+def _hold(painted: Any, more: int) -> None:
+    count = int(painted.property(_COUNT) or 0) + more
+    painted.setProperty(_COUNT, count)
+    painted.setUpdatesEnabled(count == 0)

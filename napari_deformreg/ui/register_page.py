@@ -26,6 +26,7 @@ from .model_choice import ModelChoice
 from .readers import LANDMARK_FILTER, VOLUME_FILTER
 from .scrolling import scrolled
 from .settings_form import SettingsForm
+from .still_text import StillText
 
 STAGES = {
     "read": "Reading", "prepare": "Preparing", "affine": "Aligning (affine)", "search": "Searching large motion",
@@ -125,8 +126,7 @@ class RegisterPage(QWidget):
 
     def tell(self, text: str, problem: bool = False) -> None:
         """Show one line of text."""
-        self.message.setText(text)
-        self.message.setStyleSheet("color: #ff8a80;" if problem else "")
+        self.message.tell(text, problem)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Align the rows, now that the window's style sheet decides their font."""
@@ -164,11 +164,7 @@ class RegisterPage(QWidget):
         self.cancel_button = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
-        self.message = _small("")
-        # Showing, hiding or growing something would lay out the window anew and draw its canvas twice.
-        self.message.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
-        self.message.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.message = StillText()
 
     def _lay_out(self) -> None:
         inside = QWidget()
