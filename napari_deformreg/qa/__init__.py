@@ -26,7 +26,7 @@ it by other tolerances, ``review.with_opinion(...)`` adds a verdict.
 from .consistency import Consistency
 from .figures import draw_pictures
 from .foreground import Foreground, fixed_foreground
-from .grading import GradedFigure, counts, grade_of, graded
+from .grading import GradedFigure, counts, grade_of, graded, worst_first
 from .jacobian import FoldRegion, FoldReport, FoldSummary, fold_report
 from .landmarks import LandmarkErrors, landmark_errors
 from .metrics import METRICS, Metric, metrics_markdown
@@ -49,6 +49,5 @@ __all__ = [
     "Report", "Review", "Snapshot", "StructureChange", "StructureOverlap", "StructureRow", "Subject", "Tolerance", "Tolerances", "Value",
     "Verdict", "build_report", "build_review", "counts", "draw_pictures", "fixed_foreground", "fold_report", "grade_of", "graded",
     "landmark_errors", "metrics_markdown", "number_text", "pair_fits", "report_html", "report_steps", "review_html", "review_text",
-    "structure_overlaps",
-    "structure_rows",
+    "structure_overlaps", "structure_rows", "worst_first",
 ]  # fmt: skip

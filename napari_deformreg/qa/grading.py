@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from .metrics import METRICS
@@ -50,11 +51,39 @@ class GradedFigure(Frozen):
         """The limits in words; empty without a tolerance."""
         if self.tolerance is None or self.limit is None:
             return ""
-        sign = "≤" if self.tolerance.better == "lower" else "≥"
         unit = "" if self.unit == "1" else f" {self.unit}"
-        wider = "" if self.amber is None else f", amber {sign} {self.amber:.3g}{unit}"
+        wider = "" if self.amber is None else f", amber {self._sign} {self.amber:.3g}{unit}"
         voxel = f" ({self.tolerance.limit:g} × largest voxel)" if self.tolerance.unit == "largest voxel" else ""
-        return f"{sign} {self.limit:.3g}{unit}{wider}{voxel}"
+        return f"{self._sign} {self.limit:.3g}{unit}{wider}{voxel}"
+
+    @property
+    def limits_text(self) -> str:
+        """The same for a narrow column: the green limit, a stroke, the amber one."""
+        if self.tolerance is None or self.limit is None:
+            return ""
+        wider = "" if self.amber is None else f" | {self.amber:.3g}"
+        return f"{self._sign} {self.limit:.3g}{wider}{'' if self.unit == '1' else f' {self.unit}'}"
+
+    @property
+    def excess(self) -> float:
+        """How far it lies beyond its green limit: 0 at that limit, 1 at the amber one; infinite beyond a limit that has no amber."""
+        if self.value is None or self.limit is None or self.tolerance is None:
+            return 0.0
+        beyond = (self.value - self.limit) * (1 if self.tolerance.better == "lower" else -1)
+        band = 0.0 if self.amber is None else abs(self.amber - self.limit)
+        return beyond / band if band else math.copysign(math.inf, beyond) if beyond else 0.0
+
+    @property
+    def _sign(self) -> str:
+        return "≤" if self.tolerance is not None and self.tolerance.better == "lower" else "≥"
+
+
+WORST_FIRST = (Grade.RED, Grade.AMBER, Grade.GREEN, Grade.NOT_MEASURED, Grade.INFO)
+
+
+def worst_first(figures: Iterable[GradedFigure]) -> list[GradedFigure]:
+    """Sort by gravity: by grade, then those farthest beyond their tolerance; as they come where nothing tells them apart."""
+    return sorted(figures, key=lambda figure: (WORST_FIRST.index(figure.grade), -figure.excess))
 
 
 def graded(figures: Iterable[GradedFigure], tolerances: Tolerances, largest_voxel_mm: float) -> tuple[GradedFigure, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .grading import GradedFigure, counts
+from .grading import WORST_FIRST, GradedFigure, counts, worst_first
 from .report import number_text
 from .review import Review, Verdict
 from .review_tables import LandmarkRow, StructureRow
@@ -18,9 +18,6 @@ GRADE_COLORS = {
     Grade.GREEN: "#2e7d4f", Grade.AMBER: "#b26a00", Grade.RED: "#b3261e", Grade.NOT_MEASURED: "#6b7580", Grade.INFO: "#35618e",
 }  # fmt: skip
 """Dark enough for white words on them; the word always stands beside the color."""
-
-
-_WORST = (Grade.RED, Grade.AMBER, Grade.NOT_MEASURED, Grade.GREEN, Grade.INFO)
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def review_text(review: Review) -> str:
 
 
 def _worst_first(review: Review) -> list[GradedFigure]:
-    return sorted((f for f in review.figures if f.tolerance is not None), key=lambda figure: _WORST.index(figure.grade))
+    return worst_first(figure for figure in review.figures if figure.tolerance is not None)
 
 
 def _when(iso: str) -> str:
@@ -108,7 +105,7 @@ def _graded(review: Review) -> Section:
     judged = _worst_first(review)
     tally = ", ".join(f"{count} {grade.value}" for grade, count in counts(review.figures).items() if count)
     return Section(
-        "Figures beside their tolerances",
+        "Figures beside their tolerances, worst first",
         (f"{tally}. Each stands for itself; there is no grade of the whole.", f"Judged by: {review.tolerances.name}."),
         ("grade", "figure", "value", "before", "tolerance", "taken over", "n", "why"),
         tuple((figure.grade.value, *_figure_cells(figure), figure.why) for figure in judged),
@@ -188,7 +185,7 @@ def _structures(review: Review) -> Section | None:
 
 
 def _structure_cells(row: StructureRow) -> tuple[str, ...]:
-    worst = min(row.dice_grade, row.mean_surface_distance_grade, key=_WORST.index)
+    worst = min(row.dice_grade, row.mean_surface_distance_grade, key=WORST_FIRST.index)
     pairs = (
         (row.dice_before, row.dice_after),
         (row.mean_surface_distance_before_mm, row.mean_surface_distance_after_mm),

@@ -240,7 +240,7 @@ class OrthogonalDock(QWidget):
         self._unfollow(event.value)
         for key in [key for key in self._drawn if key[0] == id(event.value)]:
             del self._drawn[key]
-        if self.crosshair.holds(event.value):
+        if self.crosshair.is_gone_with(event.value):
             # The user threw it away: it is not forced on anybody.
             self.crosshair.forget()
             self.show_crosshair.setChecked(False)

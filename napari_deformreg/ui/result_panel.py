@@ -8,7 +8,7 @@ from typing import Any
 
 from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QFileDialog, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ..errors import DeformregError
 from ..io import result_folder as names
@@ -18,6 +18,7 @@ from . import result_layers as parts
 from .adding import LayerAdder
 from .canvas_rest import ResizeRest
 from .compare_bar import CANVAS_CHARACTERS, CompareBar
+from .crosshair import raise_crosshair
 from .display_controls import DisplayControls
 from .field_overlays import FieldOverlays
 from .layers import LayerTuple, Placement
@@ -28,7 +29,7 @@ from .pictures import ResultPicture
 from .process import in_process
 from .regions import regions_of
 from .scrolling import scrolled
-from .shown import ShownResult
+from .shown import ShownResult, topmost
 from .summary import SummaryView
 from .turns import Turns
 from .work import writing
@@ -144,8 +145,12 @@ class ResultPanel(QWidget):
         compat.look_at(self._viewer, drawn)
 
     def open_planes(self) -> None:
-        """Show the two other planes below the canvas."""
-        if PLANES_TITLE not in self._viewer.window.dock_widgets:
+        """Show the two other planes below the canvas; the menu may have opened them, by another name."""
+        present = [dock for dock in topmost(self).findChildren(QDockWidget) if dock.findChildren(OrthogonalDock)]
+        for dock in present:
+            dock.show()
+            dock.raise_()
+        if not present:
             self._viewer.window.add_dock_widget(OrthogonalDock(self._viewer), name=PLANES_TITLE, area="bottom")
 
     def orient(self) -> None:
@@ -226,6 +231,8 @@ class ResultPanel(QWidget):
         if parts.MOVED in found and found[parts.MOVED] in self._viewer.layers:
             self._viewer.layers.selection.active = found[parts.MOVED]
             yield
+        raise_crosshair(self._viewer)
+        yield
         show_plane(self._viewer, Placement(picture.displacement.grid))
         yield
         compat.scale_bar(self._viewer).visible = True

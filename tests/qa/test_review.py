@@ -13,6 +13,7 @@ from napari_deformreg.errors import FileFormatError, InputError, SettingsError
 from napari_deformreg.qa import (
     SNAPSHOTS_AT_MOST,
     Grade,
+    GradedFigure,
     Report,
     Review,
     Snapshot,
@@ -23,6 +24,9 @@ from napari_deformreg.qa import (
     build_review,
     counts,
     grade_of,
+    graded,
+    review_text,
+    worst_first,
 )  # fmt: skip
 from napari_deformreg.result import Provenance
 
@@ -83,6 +87,43 @@ CONSISTENCY = Tolerance(figure="inverse_consistency_mm_p95", limit=1.0, unit="mm
 def test_grades_at_the_limits(value: float | None, tolerance: Tolerance | None, grade: Grade) -> None:
     """Limits in voxels are multiples of the largest voxel (here 2.5 mm); a good consistency is never green."""
     assert grade_of(value, tolerance, largest_voxel_mm=2.5) is grade
+
+
+def _figure(figure: str, value: float, structure: str = "") -> GradedFigure:
+    unit = {"dice": "1", "fold_digital_fraction": "%"}.get(figure, "mm")
+    return GradedFigure(figure=figure, title=figure, structure=structure, value=value, unit=unit, domain="all", n=1, definition="a test")
+
+
+def test_figures_are_sorted_by_gravity_then_by_how_far_beyond() -> None:
+    fold = Tolerance(figure="fold_digital_fraction", limit=0.0, unit="%", source="a test")
+    surface = TRE.model_copy(update={"figure": "mean_surface_distance_mm"})
+    tolerances = Tolerances(name="test", source="a test", tolerances=(TRE, DICE, surface, fold))
+    measured = [
+        _figure("dice", 0.95, "good"), _figure("dice", 0.79, "hardly red"), _figure("dice", 0.85, "amber"), _figure("dice", 0.5, "far off"),
+        _figure("mean_surface_distance_mm", 7.5, "two bands"), _figure("fold_digital_fraction", 0.01), _figure("ncc", 0.9),
+        _figure("mean_surface_distance_mm", 4.9, "hardly amber"), _figure("mean_surface_distance_mm", 2.4, "hardly green"),
+    ]  # fmt: skip
+    figures = worst_first(graded(measured, tolerances, 2.5))
+    assert [figure.structure or figure.figure for figure in figures] == [
+        "fold_digital_fraction",  # nothing is allowed
+        "far off", "two bands", "hardly red",  # 4, 2 and 1.1 bands beyond green
+        "hardly amber", "amber", "hardly green", "good", "tre_mm_mean", "ncc",
+    ]  # fmt: skip
+    assert [figure.grade for figure in figures] == ["red"] * 4 + ["amber"] * 2 + ["green"] * 2 + ["not measured", "info"]
+    assert [figure.excess for figure in figures[1:3]] == pytest.approx([4, 2])
+    texts = {figure.structure or figure.figure: figure.limits_text for figure in figures}
+    assert texts["far off"] == "≥ 0.9 | 0.8"
+    assert texts["two bands"] == "≤ 2.5 | 5 mm"
+    assert texts["fold_digital_fraction"] == "≤ 0 %"
+    assert texts["ncc"] == ""
+
+
+def test_every_way_of_writing_has_the_same_order(review: Review) -> None:
+    judged = [figure for figure in worst_first(review.figures) if figure.tolerance is not None]
+    lines = review_text(review).splitlines()[1 : 1 + len(judged)]
+    assert [line.split("  ")[0].strip() for line in lines] == [figure.grade.value for figure in judged]
+    for line, figure in zip(lines, judged, strict=True):
+        assert f"{figure.title}: {figure.structure}".removesuffix(": ")[:52] in line
 
 
 def test_what_was_not_measured_is_listed_as_such(pair: Pair) -> None:

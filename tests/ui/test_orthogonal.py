@@ -7,7 +7,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_deformreg.ui import layers
-from napari_deformreg.ui.crosshair import CROSSHAIR
+from napari_deformreg.ui.crosshair import CROSSHAIR, crosshairs_of, raise_crosshair
 from napari_deformreg.ui.orthogonal_dock import OrthogonalDock
 
 pytestmark = pytest.mark.window
@@ -118,3 +118,79 @@ def test_nothing_is_left_behind(views):
     assert [layer.name for layer in viewer.layers] == ["fixed"]
     assert len(viewer.mouse_drag_callbacks) == count - 1
     dock.shut_down()
+
+
+def opened(viewer, name):
+    dock = OrthogonalDock(viewer)
+    viewer.window.add_dock_widget(dock, name=name, area="bottom")
+    return dock
+
+
+def test_two_docks_share_one_crosshair(views, qtbot):
+    viewer, first = views
+    second = opened(viewer, "Orthogonal views (from the menu)")
+    second.redraw()
+    first.redraw()
+    assert [layer.name for layer in viewer.layers] == ["fixed", CROSSHAIR]
+    viewer.window.remove_dock_widget(second)
+    assert [layer.name for layer in viewer.layers] == ["fixed", CROSSHAIR], "the first dock still shows it"
+    assert first.show_crosshair.isChecked()
+    third = opened(viewer, "Orthogonal views (again)")
+    third.redraw()
+    del viewer.layers[CROSSHAIR]
+    assert not first.show_crosshair.isChecked()
+    assert not third.show_crosshair.isChecked(), "thrown away for both"
+    third.show_crosshair.click()
+    qtbot.waitUntil(lambda: CROSSHAIR in viewer.layers, timeout=20_000)
+    viewer.window.remove_dock_widget(first)
+    assert CROSSHAIR in viewer.layers
+    viewer.window.remove_dock_widget(third)
+    assert [layer.name for layer in viewer.layers] == ["fixed"]
+
+
+def test_no_crosshair_stays_however_quickly_docks_come_and_go(views, qtbot):
+    viewer, dock = views
+    viewer.window.remove_dock_widget(dock)
+    for n in range(6):
+        quick = opened(viewer, f"quick {n}")
+        quick.schedule()
+        if n % 2:
+            quick.redraw()
+        if n % 3:
+            qtbot.wait(10 * n)
+        viewer.window.remove_dock_widget(quick)
+        assert crosshairs_of(viewer) == []
+    qtbot.wait(100)
+    assert [layer.name for layer in viewer.layers] == ["fixed"]
+
+
+def test_a_copy_of_the_crosshair_does_not_stay_behind(views):
+    viewer, dock = views
+    viewer.add_layer(Layer.create(*viewer.layers[CROSSHAIR].as_layer_data_tuple()))
+    assert len(crosshairs_of(viewer)) == 2
+    dock.redraw()
+    assert len(crosshairs_of(viewer)) == 1
+    viewer.add_layer(Layer.create(*viewer.layers[CROSSHAIR].as_layer_data_tuple()))
+    dock.shut_down()
+    assert [layer.name for layer in viewer.layers] == ["fixed"]
+
+
+def test_the_crosshair_follows_to_images_of_another_spacing(views, inputs):
+    viewer, dock = views
+    viewer.layers["fixed"].scale = np.asarray(viewer.layers["fixed"].scale) / 2
+    dock.redraw()
+    crosshair = viewer.layers[CROSSHAIR]
+    assert tuple(crosshair.scale) == tuple(viewer.layers["fixed"].scale)
+    low, high = viewer.layers["fixed"].extent.world
+    drawn = crosshair.extent.world
+    assert (drawn[0] >= low - 1e-3).all()
+    assert (drawn[1] <= high + 1e-3).all()
+
+
+def test_the_crosshair_comes_above_a_later_result(views, inputs):
+    viewer, _ = views
+    viewer.add_layer(Layer.create(*layers.image_layer(inputs.fixed, name="later")))
+    viewer.layers[CROSSHAIR].visible = False  # as opening a result hides what was there
+    raise_crosshair(viewer)
+    assert [layer.name for layer in viewer.layers] == ["fixed", "later", CROSSHAIR]
+    assert viewer.layers[CROSSHAIR].visible

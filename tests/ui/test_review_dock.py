@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel
 from review_helpers import FOLD_VOXEL, planted_outcome
 
 from napari_deformreg.io import write_image
-from napari_deformreg.qa import SNAPSHOTS_AT_MOST, Verdict, build_review
+from napari_deformreg.qa import SNAPSHOTS_AT_MOST, Verdict, build_review, worst_first
 from napari_deformreg.ui import layers
 from napari_deformreg.ui import result_layers as parts
 from napari_deformreg.ui.comparison import Mode
@@ -288,6 +288,25 @@ def test_figures_are_graded_and_tolerances_edited(dock, planted, qtbot):
     assert dock.points.table.rows_model.rows[0]["grade"] == "red"
     assert "changed" in dock.verdict.summary.text()
     assert "Research use only" in "".join(label.text() for label in dock.findChildren(QLabel))
+
+
+def test_the_verdict_table_is_readable_at_the_usual_width(dock, planted, qtbot):
+    dock.tabs.setCurrentWidget(dock.verdict)
+    table = dock.verdict.table
+    dock.resize(480, 850)
+    rows, columns = table.rows_model.rows, table.rows_model.columns
+    judged = [figure for figure in worst_first(dock.desk.review.figures) if figure.tolerance is not None]
+    assert [row["grade"] for row in rows] == [figure.grade for figure in judged]
+    for place, column in enumerate(columns[:4]):
+        texts = [column.text(row[column.key]) for row in rows if row[column.key] is not None]
+        widest = max(table.fontMetrics().horizontalAdvance(text) for text in texts)
+        assert column.key == "title" or table.columnWidth(place) > widest, f"{column.title} is cut"
+    place = [column.key for column in columns].index("grade")
+    assert sum(table.columnWidth(n) for n in range(place)) < 480 - 40, "the grade begins within the dock"
+    table.choose_value("figure", "inverse_consistency_mm_p95")
+    source = dock.verdict.editor.message
+    qtbot.waitUntil(lambda: source.height() >= source.heightForWidth(source.width()), timeout=20_000)
+    assert "proves nothing" in source.text()
 
 
 def test_snapshots_have_captions_and_an_end(dock, qtbot):

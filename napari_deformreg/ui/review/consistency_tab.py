@@ -18,7 +18,7 @@ from ..scrolling import scrolled
 from ..work import reading_consistency
 from ..worker import Runner
 from .desk import Desk
-from .figures import PLACE_COLUMN, figure_row, go_to_figure
+from .figures import LIMITS_COLUMN, PLACE_COLUMN, figure_row, go_to_figure
 from .tab import ReviewTab, in_a_row, note, walk_buttons
 from .tables import Column, Row, RowsModel, RowTable
 
@@ -27,7 +27,7 @@ MAP = "inverse consistency (mm)"
 FIGURE, BEFORE, VALUE = Column("title", "figure"), Column("before_text", "before"), Column("value_text", "value")
 COUNT = Column("n", "n", "Number of voxels behind it.")
 
-ERROR_COLUMNS = (FIGURE, VALUE, PLACE_COLUMN, Column("tolerance_text", "tolerance"), COUNT)
+ERROR_COLUMNS = (FIGURE, VALUE, PLACE_COLUMN, LIMITS_COLUMN, COUNT)
 EXTREME_COLUMNS = (FIGURE, VALUE, PLACE_COLUMN)
 SIMILARITY_COLUMNS = (FIGURE, BEFORE, VALUE, COUNT)
 

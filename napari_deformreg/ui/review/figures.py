@@ -10,17 +10,23 @@ PLACE_COLUMN = Column(
     "place_text", "place R, A, S (mm)", "Where the largest or smallest value lies, or the structure; choosing the row goes there (RAS+ mm)."
 )
 
+LIMITS_COLUMN = Column(
+    "limits_text", "limits", "The tolerance: green up to the first limit, amber up to the second, red beyond. ≥: down to them."
+)
+
 
 def figure_row(figure: GradedFigure) -> Row:
     """Write one figure as a row of texts."""
     unit = "" if figure.unit == "1" else f" {figure.unit}"
     texts = {key: "–" if value is None else f"{value:.3g}{unit}" for key, value in (("value", figure.value), ("before", figure.before))}
     tip = f"<p>{figure.definition}</p><p>Domain: {figure.domain} (n = {figure.n}).</p><p>{figure.why}</p>"
+    judged = "" if figure.tolerance is None else f"<p>Tolerance: {figure.tolerance_text}.</p><p>{figure.tolerance.source}</p>"
     title = f"{figure.title}: {figure.structure}" if figure.structure else figure.title
     return {
         **dict(figure), "title": title, "value_text": texts["value"], "before_text": texts["before"],
         "place_text": None if figure.place_mm is None else ", ".join(f"{mm:.1f}" for mm in figure.place_mm),
-        "tolerance_text": figure.tolerance_text, **{f"{key}_tip": tip for key in ("title", "value_text", "before_text", "tolerance_text")},
+        "limits_text": figure.limits_text, "limits_text_tip": judged or tip,
+        **{f"{key}_tip": tip for key in ("title", "value_text", "before_text")},
     }  # fmt: skip
 
 

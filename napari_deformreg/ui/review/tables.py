@@ -16,6 +16,9 @@ from ...qa import Grade
 ROWS_MEASURED = 20
 """Columns are as wide as the first rows need; asking all of them takes too long."""
 
+MARGIN = 8
+"""Of a cell, left and right together, in pixels."""
+
 Row = Mapping[str, Any]
 
 ROLE = Qt.ItemDataRole
@@ -36,12 +39,15 @@ class Column:
         Over the column, and when the mouse rests there.
     text : callable
         Writes the value for people.
+    longest : str
+        The column is as wide as this at least: a text that may come below the rows that are measured.
     """
 
     key: str
     title: str
     tip: str = ""
     text: Callable[[Any], str] = str
+    longest: str = ""
 
 
 def digits(places: int) -> Callable[[Any], str]:
@@ -172,6 +178,10 @@ class RowTable(QTableView):
         """Show other rows; none is chosen."""
         self.rows_model.set_rows(rows)
         self.resizeColumnsToContents()
+        for place, column in enumerate(self.rows_model.columns):
+            if column.longest:
+                needed = self.fontMetrics().horizontalAdvance(column.longest) + MARGIN
+                self.setColumnWidth(place, max(self.columnWidth(place), needed))
 
     def show_rows(self, rows: Sequence[Row], key: str, value: Any) -> None:
         """Show other rows, and choose the first one with this value; nobody is told of either."""

@@ -26,7 +26,7 @@ class ToleranceEditor(QWidget):
         super().__init__(parent)
         self._tolerances: Tolerances | None = None
         self._figure = ""
-        self.name = QLabel("choose a figure above")
+        self.name = QLabel("tolerance: choose a figure above")
         self.limit, self.amber = _limit_box("Green up to here (or down to here)."), _limit_box("Amber up to here, red beyond.")
         self.unit = QComboBox()
         self.unit.addItems(list(get_args(LimitUnit)))
@@ -57,7 +57,7 @@ class ToleranceEditor(QWidget):
         self._enable(bool(figure) and self._tolerances is not None)
         if not figure:
             return
-        self.name.setText(figure if known is not None else f"{figure} (no tolerance yet)")
+        self.name.setText(f"tolerance of {figure}" + ("" if known is not None else ": none yet"))
         self.message.setText("" if known is None else known.source)
         blockers = [QSignalBlocker(self.unit)]
         self.unit.setCurrentText(unit if known is None else known.unit)

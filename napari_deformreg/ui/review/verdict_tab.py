@@ -8,11 +8,11 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QPlainTextEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from ...errors import DeformregError
-from ...qa import Grade, Review, Verdict, counts
+from ...qa import Grade, Review, Verdict, counts, worst_first
 from ..buttons import switch
 from ..scrolling import scrolled
 from .desk import Desk
-from .figures import PLACE_COLUMN, figure_row, go_to_figure
+from .figures import LIMITS_COLUMN, PLACE_COLUMN, figure_row, go_to_figure
 from .snapshots import SnapshotList
 from .tab import ReviewTab, in_a_row, note
 from .tables import GRADE_COLORS, Column, Row, RowsModel, RowTable
@@ -20,16 +20,14 @@ from .tolerance_editor import ToleranceEditor
 
 COLUMNS = (
     Column("title", "figure"),
-    Column("value_text", "value"),
-    Column("tolerance_text", "tolerance"),
-    Column("grade", "grade", "Each figure is graded on its own; there is no grade of the whole.", lambda grade: str(grade.value)),
+    Column("value_text", "value", longest="0.0556 mm"),
+    LIMITS_COLUMN,
+    Column("grade", "grade", "Each figure is graded on its own; there is none of the whole.", lambda grade: str(grade.value), "not measured"),
     Column("n", "n", "Points, voxels or structures behind the figure."),
     Column("before_text", "before"),
     Column("domain", "domain", "Over what it was taken."),
     PLACE_COLUMN,
 )
-
-WORST_FIRST = (Grade.RED, Grade.AMBER, Grade.NOT_MEASURED, Grade.GREEN, Grade.INFO)
 
 
 class VerdictTab(ReviewTab):
@@ -87,7 +85,7 @@ class VerdictTab(ReviewTab):
         review = self.desk.review
         figures = () if review is None else review.figures
         shown = [f for f in figures if f.tolerance is not None or self.everything.isChecked()]
-        self.table.set_rows([figure_row(figure) for figure in sorted(shown, key=lambda figure: WORST_FIRST.index(figure.grade))])
+        self.table.set_rows([figure_row(figure) for figure in worst_first(shown)])
         self.summary.setText("" if review is None else _counts_html(review))
         self.editor.show_tolerances(None if review is None else review.tolerances)
 
@@ -142,9 +140,12 @@ class VerdictTab(ReviewTab):
 
     def _lay_out(self) -> None:
         lower = QWidget()
-        form = QFormLayout(lower)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("tolerance", self.editor)
+        below = QVBoxLayout(lower)
+        below.setContentsMargins(0, 0, 0, 0)
+        below.addWidget(self.editor)  # over the whole width: its source is a long sentence
+        form = QFormLayout()
+        below.addLayout(form)
+        below.addStretch(1)
         form.addRow("reviewer", self.reviewer)
         form.addRow("verdict", self.verdict)
         form.addRow("", self.verdict_help)
