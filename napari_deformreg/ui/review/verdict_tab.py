@@ -22,7 +22,7 @@ COLUMNS = (
     Column("title", "figure"),
     Column("value_text", "value", longest="0.0556 mm"),
     LIMITS_COLUMN,
-    Column("grade", "grade", "Each figure is graded on its own; there is none of the whole.", lambda grade: str(grade.value), "not measured"),
+    Column("grade", "grade", "Each figure is graded on its own; the whole is not.", lambda grade: str(grade.value), "not measured"),
     Column("n", "n", "Points, voxels or structures behind the figure."),
     Column("before_text", "before"),
     Column("domain", "domain", "Over what it was taken."),
