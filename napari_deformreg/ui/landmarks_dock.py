@@ -22,6 +22,7 @@ from .landmarks.pair_files import EXPORT_FILTER, IMPORT_FILTER, Grids, read_pair
 from .landmarks.pair_list import PairList, Use
 from .landmarks.pair_page import PairPage
 from .landmarks.pair_table import pair_rows
+from .landmarks.region_control import RegionControl
 from .orthogonal_dock import OrthogonalDock
 from .result_panel import ResultPanel
 from .review.tab import note
@@ -66,6 +67,7 @@ class LandmarksDock(QWidget):
         self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
         self.desk = PairDesk(viewer, self)
         self.page = page or PairPage()
+        self.region = RegionControl(viewer, self.desk, self.page, self)
         self.keeper = PairKeeper(self._kept, self)
         self._actions = self._named_actions()
         column = QVBoxLayout(self)
@@ -86,7 +88,7 @@ class LandmarksDock(QWidget):
     @property
     def busy(self) -> bool:
         """Whether anything is under way."""
-        return self.desk.busy
+        return self.desk.busy or self.region.desk.busy
 
     def act(self, name: str) -> None:
         """Do what a key or button asks for."""
@@ -104,6 +106,7 @@ class LandmarksDock(QWidget):
             self.keeper.leave()
         else:
             self.keeper.done()
+        self.region.stop()
         self.desk.stop()
         for key in KEYS:
             self._viewer.bind_key(key, None)
@@ -194,12 +197,14 @@ class LandmarksDock(QWidget):
         for button in (page.solve_button, page.back_button, page.measure_button):
             button.setEnabled(desk.corrector.ready)
         page.export_button.setEnabled(bool(desk.pairs.complete))
+        self.region.refresh()
         page.figures.setText(figures_text(desk))
         if page.place_button.isChecked():
             self._show_side()
 
     def _on_placing(self, on: bool) -> None:
         self.desk.mouse.active = on
+        self.region.desk.pick(False)
         if on:
             self._show_side()
         else:

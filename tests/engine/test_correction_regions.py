@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from correction_cases import bump, cube, pair_with_bump, result_of, smooth_field
 from scipy.linalg import polar
+from scipy.spatial.transform import Rotation
 
 from napari_deformreg.engine import inverse_of_field
 from napari_deformreg.engine.correction import CorrectionSession
 from napari_deformreg.errors import InputError
 from napari_deformreg.settings import CorrectionSettings
-from napari_deformreg.space import AffineTransform, LabelMap, Region
+from napari_deformreg.space import AffineTransform, Grid, LabelMap, Region
 from napari_deformreg.space.box import distance_mm
 from napari_deformreg.space.jacobian import digital_fold_mask, displacement_mm_to_vox
 
@@ -110,3 +111,36 @@ def test_refusals(wavy):
         Region.ball(grid, grid.center + 500, 5.0)
     with pytest.raises(InputError, match="The region is empty"):
         Region.of_mask(np.zeros(grid.shape, bool))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.1, 2.5)])
+def test_a_rigid_region_is_one_rigid_motion_and_the_rest_stays(spacing):
+    """Inside within .05 voxels of one rotation and shift, as scipy fits them; beyond the rim not a bit changes."""
+    shape = tuple(round(44 / s) for s in spacing)
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("xyz", [4, -7, 11], degrees=True).as_matrix() @ np.diag(spacing)
+    grid = Grid(shape, turned)
+    result = result_of(grid, smooth_field(grid, seed=4, size_mm=3.0, sigma=(4.0 / np.array(spacing)).tolist()))
+    inverse, _ = inverse_of_field(result.displacement)
+    object.__setattr__(result, "inverse_displacement", inverse)
+    session = CorrectionSession(*pair_with_bump(grid), result)
+    region = Region.ball(grid, grid.center + np.array([2.0, -1.0, 3.0]), 8.0)
+    before = session.fields.displacement_mm.copy()
+    correction = session.resolve(region, "rigid", CorrectionSettings(margin_mm=9.0))
+    session.apply(correction)
+    inside = np.zeros(grid.shape, bool)
+    inside[region.box.slices] = region.mask
+    fixed = grid.voxel_to_world(np.argwhere(inside).astype(float))
+    moved = session.carried(fixed)
+    rotation, _ = Rotation.align_vectors(moved - moved.mean(0), fixed - fixed.mean(0))
+    left = rotation.apply(fixed - fixed.mean(0)) + moved.mean(0) - moved
+    assert np.abs(grid.world_to_voxel_matrix[:3, :3] @ left.T).max() < 0.05
+    margin = 9.0
+    for notice in correction.notices:
+        margin = float(notice.split("widened to ")[1].split(" mm")[0]) + 0.5
+    assert margin <= 9.0 * 1.5**2 + 0.5, "two steps wider at most, for this field"
+    away = distance_mm(grid, fixed) > margin
+    assert away.any()
+    np.testing.assert_array_equal(session.fields.displacement_mm[away], before[away])
+    assert not digital_fold_mask(displacement_mm_to_vox(session.fields.displacement_mm, grid)).any()
+    assert correction.folds_after == 0

@@ -80,6 +80,7 @@ class CanvasMouse:
         for part in np.linspace(0, 1, pieces + 1)[1:]:
             time.sleep(0.012)  # vispy leaves out what follows faster.
             self._send(QEvent.Type.MouseMove, start + part * (end - start), Qt.MouseButton.LeftButton)
+            QApplication.processEvents()  # napari tells its layers of a move in a later turn.
         self._send(QEvent.Type.MouseButtonRelease, end, Qt.MouseButton.NoButton)
 
     def show_slice(self, place):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Integer
 from ...errors import InputError
 from ...result import Correction, PairDoubt, PairFit, Suggestion
 from ...settings import CorrectionSettings
-from ...space import Box, DisplacementField, LandmarkPairs, TransformChain
+from ...space import Box, DisplacementField, LandmarkPairs, Region, TransformChain
 from ...space.jacobian import central_determinant, digital_fold_mask, displacement_mm_to_vox
 from ...workflow import InputPaths, Outcome, corrected_outcome, correction_session, evaluate_folder_steps, finished
 from ..pictures import ResultPicture, picture_of_outcome
@@ -20,6 +20,7 @@ from .pair_list import Touched
 
 if TYPE_CHECKING:
     from ...engine.correction import CorrectionSession
+    from ...engine.correction.regions import RegionKind
 
 MARGIN_VOX = 2
 """Around a box, so that differences at its rim see both sides."""
@@ -50,6 +51,30 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
+class RegionOrder:
+    """What region is to be solved again.
+
+    Attributes
+    ----------
+    region : Region
+        Voxels of the fixed grid.
+    kind : str
+        harder, softer or rigid.
+    margin_mm, points_weight
+        See `CorrectionSettings`.
+    pairs, weights
+        As for pairs; those in the region take part, but not in a rigid one.
+    """
+
+    region: Region
+    kind: RegionKind
+    margin_mm: float
+    points_weight: float
+    pairs: LandmarkPairs
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
 class Update:
     """What a box of the fixed grid shows after a correction, or after one was taken back; outside of it nothing changes.
 
@@ -63,6 +88,8 @@ class Update:
         In the box; None for a preview (and labels where there are none).
     figures : Figures or None
         What the engine says of the correction; None where one was taken back.
+    moved_before, change_mm : float32 arrays or None
+        For a region that was solved again: what was shown in the box before, and by how much the displacement changed.
     """
 
     box: Box
@@ -72,6 +99,8 @@ class Update:
     folded: Bool[np.ndarray, "i j k"] | None = None
     moved_labels: Integer[np.ndarray, "i j k"] | None = None
     figures: Figures | None = None
+    moved_before: Float[np.ndarray, "i j k"] | None = None
+    change_mm: Float[np.ndarray, "i j k"] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +153,13 @@ class Corrections:
     def correct(self, order: Order) -> Update:
         """Solve again, and apply it."""
         return self._put(self._ready().correct(*_called(order), **_named(order)))
+
+    def resolve(self, order: RegionOrder) -> Update:
+        """Solve a region again, and apply it."""
+        settings = CorrectionSettings(margin_mm=order.margin_mm, points_weight=order.points_weight)
+        found = self._ready().resolve(order.region, order.kind, settings, pairs=order.pairs, weights=order.weights)
+        change = np.linalg.norm(found.forward.after_mm - found.forward.before_mm, axis=-1)
+        return replace(self._put(found), moved_before=found.moved_before, change_mm=change)
 
     def back(self) -> Update | None:
         """Return to the automatic result everywhere, as one more correction; None where nothing differs."""

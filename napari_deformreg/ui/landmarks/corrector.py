@@ -15,19 +15,22 @@ from ...errors import DeformregError
 from ...space import LandmarkPairs
 from ...workflow import InputPaths, Outcome
 from ..conversation import Conversation
-from .corrections import Corrections, Order
+from .corrections import Corrections, Order, RegionOrder
 from .history import Change
 from .pair_list import Point
 
 PARTNER: Callable[[], Any] = Corrections
 """What answers, made in the other process."""
 
+CORRECTING = ("correct", "back", "resolve")
+"""What puts one more correction on top of those that were made."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Task:
     method: str
     change: Change | None
-    order: Order | None = None
+    order: Order | RegionOrder | None = None
 
 
 class Corrector(QObject):
@@ -55,6 +58,8 @@ class Corrector(QObject):
         self._talk.ended.connect(self._on_ended)
         self._tasks: deque[_Task] = deque()
         self._running: _Task | None = None
+        # Undone before their turn came: what is done again then, where that too is done again.
+        self._withdrawn: list[_Task] = []
         self._wanted: Order | None = None
         self._previewing = self._dragging = False
         # Corrections by their changes, as they lie on top of each other: now, and when it was measured.
@@ -82,6 +87,7 @@ class Corrector(QObject):
         """Let go of the case and of everything that was ordered."""
         self._talk.stop()
         self._tasks.clear()
+        self._withdrawn.clear()
         self._running, self._wanted = None, None
         self._previewing = self._dragging = self.ready = False
         self._applied, self._measured = [], []
@@ -98,7 +104,7 @@ class Corrector(QObject):
 
     def holds(self, change: Change) -> bool:
         """Tell whether something is being done for a change, or still to be."""
-        return any(task is not None and task.change is change for task in (*self._tasks, self._running))
+        return any(task is not None and task.change is change for task in (*self._tasks, *self._withdrawn, self._running))
 
     def suggest(self, name: str, fixed_mm: Point) -> None:
         """Look for the partner of a pair."""
@@ -128,11 +134,16 @@ class Corrector(QObject):
         """Return to the automatic result for a change."""
         self._put(_Task("back", change))
 
+    def resolve(self, change: Change, order: RegionOrder) -> None:
+        """Solve a region again for a change."""
+        self._put(_Task("resolve", change, order))
+
     def undo(self, change: Change) -> None:
         """Take back what was corrected for a change, or is still to be."""
         for task in self._tasks:
-            if task.change is change and task.method in ("correct", "back"):
+            if task.change is change and task.method in CORRECTING:
                 self._tasks.remove(task)
+                self._withdrawn.append(task)
                 self.turned.emit()
                 return
         if change.corrected or self.holds(change):
@@ -140,6 +151,11 @@ class Corrector(QObject):
 
     def redo(self, change: Change) -> None:
         """Apply again what was taken back."""
+        for task in self._withdrawn:
+            if task.change is change:
+                self._withdrawn.remove(task)
+                self._put(task)
+                return
         if change.corrected or self.holds(change):
             self._put(_Task("redo", change))
 
@@ -182,7 +198,7 @@ class Corrector(QObject):
             self._measured = list(self._applied)
             self.measured.emit(value)
         else:
-            if task.change is not None and task.method in ("correct", "back"):
+            if task.change is not None and task.method in CORRECTING:
                 task.change.corrected = value is not None
             if value is not None and task.change is not None:
                 self._applied = self._applied[:-1] if task.method == "undo" else [*self._applied, task.change]
@@ -194,7 +210,7 @@ class Corrector(QObject):
         task, self._running = self._running, None
         if task is not None and task.method == "open":
             self._tasks.clear()
-        elif task is not None and task.change is not None and task.method == "correct":
+        elif task is not None and task.change is not None and task.method in CORRECTING:
             task.change.failed = True
         self._tell(error)
         self._next()

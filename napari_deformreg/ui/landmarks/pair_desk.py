@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,14 @@ class PairDesk(QObject):
         self.radius_mm, self.points_weight, self.use_image, self.at_once = RADIUS_MM, POINTS_WEIGHT, True, True
         self.figures: Figures | None = None
         self.doubts: tuple[Any, ...] = ()
+        self.taking: Callable[[Place], Any] | None = None
+        """Who takes the next click on the canvas, if it is not meant for a pair."""
         self._last = Touched()
         self.case = LiveCase(viewer, parent)
         self.corrector = Corrector(self)
         self.layers = PairLayers(viewer)
         # The partner of a pair may lie on top of anything that is drawn already.
-        self.mouse = PairMouse(viewer, lambda: [] if self.wants_partner else self.layers.ends, lambda: self.layers.size_mm, self)
+        self.mouse = PairMouse(viewer, self._ends_to_hit, lambda: self.layers.size_mm, self)
         self.mouse.movable, self.mouse.preferred = self._is_movable, self._side_shown
         self.places = Places(viewer, parent)
         self._connect()
@@ -107,7 +110,9 @@ class PairDesk(QObject):
     def click(self, place: Place) -> None:
         """Begin a pair at a place of the canvas, or place the partner of the one that was begun."""
         now = self.case.now
-        if now is None:
+        if self.taking is not None:
+            self.taking(place)
+        elif now is None:
             self.told.emit("Register two images or open a result first; then click a place in the fixed image.")
         elif self.wants_partner and self.pair is not None:
             moving_mm = as_point(now.clicked_moving(place))
@@ -206,6 +211,11 @@ class PairDesk(QObject):
             self._after(change)
             self.told.emit(f"Undone: {change.text}.")
 
+    def undo_until(self, change: Change) -> None:
+        """Take back a step, and with it all that came after it."""
+        while self.history.holds(change):
+            self.undo()
+
     def redo(self) -> None:
         """Make the step again that was taken back last."""
         change = self.history.redo()
@@ -294,6 +304,9 @@ class PairDesk(QObject):
             drawn = {ON_FIXED: dict(zip(pairs.names, fixed, strict=True)), ON_MOVING: dict(zip(partners, moving, strict=True))}
             self.layers.draw(pairs, drawn, self.chosen, self.suggested)
         self.changed.emit()
+
+    def _ends_to_hit(self) -> list[End]:
+        return [] if self.wants_partner or self.taking is not None else self.layers.ends
 
     def _is_movable(self, end: End) -> bool:
         return end.name in self.pairs and not self.pairs[end.name].locked

@@ -15,6 +15,7 @@ from .keeper import KeptPairs
 from .pair_desk import POINTS_WEIGHT, RADIUS_MM
 from .pair_list import Pair, Use
 from .pair_table import COLUMNS
+from .region_page import RegionPage
 
 HELP = (
     "Click in the fixed image, then its partner in the moved one: Enter takes the suggestion, Escape forgets the pair. "
@@ -71,7 +72,7 @@ class PairPage(QWidget):
         self.measure_button = button("Measure", tip, ask("measure"))
         self.import_button = button("Import…", "Read pairs from landmark files.", ask("import"))
         self.export_button = button("Export…", "Write the pairs as landmark files.", ask("export"))
-        self.recovery = RecoveryLine()
+        self.recovery, self.region = RecoveryLine(), RegionPage()
         self.figures, self.message = note(), note()
         self._lay_out()
         self._connect()
@@ -120,6 +121,7 @@ class PairPage(QWidget):
         column.addLayout(in_a_row(self.at_once, self.use_image))
         column.addLayout(in_a_row(self.solve_button, self.back_button, self.measure_button))
         column.addWidget(self.figures)
+        column.addWidget(self.region)
         column.addLayout(in_a_row(self.import_button, self.export_button))
 
 

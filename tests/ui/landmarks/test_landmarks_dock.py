@@ -3,68 +3,19 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from landmark_helpers import pixel_mm, settle
 from qtpy.QtCore import Qt
-from window_helpers import CanvasMouse
 
 from napari_deformreg.io import read_landmarks, write_transform
 from napari_deformreg.space import TransformChain
 from napari_deformreg.ui import result_layers as parts
-from napari_deformreg.ui.landmarks import keeper
 from napari_deformreg.ui.landmarks.pair_layers import ON_FIXED, ON_MOVING, SIDES
 from napari_deformreg.ui.landmarks.pair_list import Use
 from napari_deformreg.ui.landmarks_dock import LandmarksDock
-from napari_deformreg.ui.result_layers import result_layers
-from napari_deformreg.ui.result_panel import ResultPanel
 
 pytestmark = pytest.mark.window
 
 LPS = np.array([-1.0, -1.0, 1.0])
-
-
-@pytest.fixture(autouse=True)
-def unsaved(tmp_path, monkeypatch):
-    """Unsaved pairs of tests are kept apart from the user's."""
-    monkeypatch.setattr(keeper, "kept_folder", lambda: tmp_path / "unsaved")
-    return tmp_path / "unsaved"
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy):
-    return make_napari_viewer_proxy()
-
-
-@pytest.fixture
-def panel(viewer, qtbot, outcome, picture):
-    panel = ResultPanel(viewer)
-    viewer.window.add_dock_widget(panel, name="Result")
-    with qtbot.waitSignal(panel.shown, timeout=300_000):
-        panel.show_outcome(outcome, picture, result_layers(picture), None, None)
-    yield panel
-    panel.shut_down()
-
-
-@pytest.fixture
-def dock(viewer, panel, qtbot):
-    """The dock, with the case taken over; the engine may still be getting ready."""
-    dock = LandmarksDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Landmarks")
-    qtbot.waitUntil(lambda: dock.desk.case.now is not None, timeout=300_000)
-    yield dock
-    dock.shut_down()
-
-
-@pytest.fixture
-def mouse(viewer, dock):
-    dock.page.place_button.setChecked(True)
-    return CanvasMouse(viewer, dock)
-
-
-def settle(dock, qtbot):
-    qtbot.waitUntil(lambda: dock.desk.corrector.ready and not dock.busy, timeout=600_000)
-
-
-def pixel_mm(viewer):
-    return 1 / viewer.scene.camera.zoom
 
 
 def test_a_pair_by_two_clicks_means_the_right_places(dock, viewer, mouse, outcome, tmp_path, qtbot):
