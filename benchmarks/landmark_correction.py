@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """What clicked landmark pairs buy: n = 1, 2, 4, 8, 16 pairs from half of a case's landmarks correct a poor result, the other half judges.
 
-    landmark_correction.py [--radius MM] [--weight W] [--out FILE.json] CASE_DIR=RESULT_FOLDER [...]
+    landmark_correction.py [--radius MM|advised] [--weight W] [--draws N] [--out FILE.json] CASE_DIR=RESULT_FOLDER [...]
     landmark_correction.py --times [--out FILE.json] CASE_DIR=RESULT_FOLDER
 
 CASE_DIR holds `fixed.*`, `moving.*` and `{fixed,moving}_landmarks.csv`; RESULT_FOLDER is a poor result of it (such as one with
-`refine.mode` off). Each pair is one click and one correction; each next one lies farthest from those before. Beside it: doing nothing; a
-thin-plate spline through the same pairs alone, and through what the poor result leaves of them; our corrections without the image. Each is
-the mean over two halves taken in turn. `--times` makes fifty corrections of random clicks and tells how long they take.
+`refine.mode` off). Each pair is one click and one correction. Which half is clicked, and in which order, is drawn at random, `--draws`
+times, by seeds from 0 on; every figure is the median over the draws of the mean error over the judging landmarks. One order alone tells
+little: whether a click helps the judges depends on where they happen to lie. Beside it: doing nothing; a thin-plate spline through the same
+pairs alone, and through what the poor result leaves of them; our corrections without the image. `--times` makes fifty corrections of random
+clicks and tells how long they take.
 """
 
 from __future__ import annotations
@@ -44,15 +46,6 @@ def taken(pairs: LandmarkPairs, which: Any) -> LandmarkPairs:
     return LandmarkPairs(tuple(pairs.names[n] for n in index), pairs.fixed_points[index], pairs.moving_points[index])
 
 
-def spread_order(points: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """Order points so that each next one lies farthest from those before: no order suits a spline better."""
-    order = [int(rng.integers(len(points)))]
-    while len(order) < len(points):
-        apart = np.linalg.norm(points[:, None] - points[order][None], axis=-1).min(axis=1)
-        order.append(int(apart.argmax()))
-    return order
-
-
 def tre(carried: np.ndarray, pairs: LandmarkPairs) -> float:
     """Return the mean distance of carried fixed points to the moving ones, mm."""
     return float(np.linalg.norm(carried - pairs.moving_points, axis=1).mean())
@@ -72,15 +65,21 @@ def thin_plate_over(result: RegistrationResult, clicked: LandmarkPairs, points: 
 
 
 def clicks(
-    images: tuple[Volume, Volume], result: RegistrationResult, order: LandmarkPairs, judges: LandmarkPairs, settings: CorrectionSettings
+    images: tuple[Volume, Volume], result: RegistrationResult, order: LandmarkPairs, judges: LandmarkPairs, settings: CorrectionSettings,
+    advised: bool = False,
 ) -> dict[str, Any]:
-    """Click one pair after the other; the judges' error after 1, 2, 4, ... clicks, folds, motion beyond the radius, seconds."""
+    """Click one pair after the other; the judges' error after 1, 2, 4, ... clicks, folds, motion beyond the radius, seconds.
+
+    `advised`: with the radius that the session advises for each click, in place of the settings'.
+    """
     session = CorrectionSession(*images, result)
     rows: dict[int, float] = {}
     seconds, cpu, beyond = [], [], 0.0
     for n in range(min(max(COUNTS), len(order))):
         began, worked = time.perf_counter(), time.process_time()
-        correction = session.correct(taken(order, range(n + 1)), [order.names[n]], settings)
+        clicked, names = taken(order, range(n + 1)), [order.names[n]]
+        chosen = settings.model_copy(update={"radius_mm": session.advised_radius_mm(clicked, names)}) if advised else settings
+        correction = session.correct(clicked, names, chosen)
         seconds.append(time.perf_counter() - began)
         cpu.append(time.process_time() - worked)
         session.apply(correction)
@@ -92,14 +91,14 @@ def clicks(
     return {"tre": rows, "folds": folds, "beyond_mm": beyond, "seconds": seconds, "cpu": cpu}
 
 
-def half(
-    images: tuple[Volume, Volume], result: RegistrationResult, pairs: LandmarkPairs, odd: int, settings: CorrectionSettings
+def draw(
+    images: tuple[Volume, Volume], result: RegistrationResult, pairs: LandmarkPairs, seed: int, settings: CorrectionSettings, advised: bool
 ) -> dict[str, Any]:
-    """Click every other pair, judge by the rest."""
-    clicked, judges = taken(pairs, range(odd, len(pairs), 2)), taken(pairs, range(1 - odd, len(pairs), 2))
-    order = taken(clicked, spread_order(clicked.fixed_points, np.random.default_rng(0)))
-    ours = clicks(images, result, order, judges, settings)
-    alone = clicks(images, result, order, judges, settings.model_copy(update={"use_image": False}))
+    """Click one half of the pairs in a random order, judge by the rest."""
+    mixed = np.random.default_rng(seed).permutation(len(pairs))
+    order, judges = taken(pairs, mixed[: len(pairs) // 2]), taken(pairs, mixed[len(pairs) // 2 :])
+    ours = clicks(images, result, order, judges, settings, advised)
+    alone = clicks(images, result, order, judges, settings.model_copy(update={"use_image": False}), advised)
     counts = list(ours["tre"])
     return {
         "nothing": tre(result.fixed_to_moving.map(judges.fixed_points), judges),
@@ -110,20 +109,20 @@ def half(
     }
 
 
-def table(name: str, halves: list[dict[str, Any]]) -> str:
-    """Return the case's rows of the table, means over the halves."""
-    counts = sorted(set.intersection(*(set(one["ours"]["tre"]) for one in halves)))
+def table(name: str, draws: list[dict[str, Any]]) -> str:
+    """Return the case's rows of the table, medians over the draws."""
+    counts = sorted(set.intersection(*(set(one["ours"]["tre"]) for one in draws)))
 
-    def mean(key: str) -> str:
-        rows = [one[key]["tre"] if "tre" in one[key] else one[key] for one in halves]
-        return " | ".join(f"{np.mean([row[n] for row in rows]):.2f}" for n in counts)
+    def median(key: str) -> str:
+        rows = [one[key]["tre"] if "tre" in one[key] else one[key] for one in draws]
+        return " | ".join(f"{np.median([row[n] for row in rows]):.2f}" for n in counts)
 
     titles = {"ours": "points and image", "without_image": "points alone, local", "thin_plate_over": "thin-plate over the result",
               "thin_plate": "thin-plate alone (BigWarp)"}  # fmt: skip
     lines = [f"| {name} | " + " | ".join(f"n = {n}" for n in counts) + " |", "|" + "---|" * (len(counts) + 1)]
-    lines.append("| doing nothing | " + " | ".join([f"{np.mean([one['nothing'] for one in halves]):.2f}"] * len(counts)) + " |")
-    lines += [f"| {title} | {mean(key)} |" for key, title in titles.items()]
-    ours = [one["ours"] for one in halves]
+    lines.append("| doing nothing | " + " | ".join([f"{np.median([one['nothing'] for one in draws]):.2f}"] * len(counts)) + " |")
+    lines += [f"| {title} | {median(key)} |" for key, title in titles.items()]
+    ours = [one["ours"] for one in draws]
     cpu = np.concatenate([one["cpu"] for one in ours])
     lines.append(
         f"\nfolds {[one['folds'] for one in ours]}, beyond the radius {max(one['beyond_mm'] for one in ours):.3g} mm, processor seconds a "
@@ -161,12 +160,14 @@ def main() -> None:
     """Run the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="+", metavar="CASE_DIR=RESULT_FOLDER")
-    parser.add_argument("--radius", type=float, default=CorrectionSettings().radius_mm)
+    parser.add_argument("--radius", default=str(CorrectionSettings().radius_mm), help="mm, or: advised")
     parser.add_argument("--weight", type=float, default=CorrectionSettings().points_weight)
+    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--times", action="store_true")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
-    settings = CorrectionSettings(radius_mm=words.radius, points_weight=words.weight)
+    advised = words.radius == "advised"
+    settings = CorrectionSettings(points_weight=words.weight, **({} if advised else {"radius_mm": float(words.radius)}))
     found: dict[str, Any] = {}
     for given in words.cases:
         case, folder = (Path(part) for part in given.split("=", 1))
@@ -177,7 +178,7 @@ def main() -> None:
             print(case.name, json.dumps(found[case.name], indent=1), flush=True)
         else:
             images, pairs = read_case(case)
-            found[case.name] = [half(images, result, pairs, odd, settings) for odd in (0, 1)]
+            found[case.name] = [draw(images, result, pairs, seed, settings, advised) for seed in range(words.draws)]
             print(table(case.name, found[case.name]), flush=True)
         if words.out:
             words.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
