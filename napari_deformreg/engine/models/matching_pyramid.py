@@ -82,7 +82,7 @@ class MatchingPyramid(VelocityModel):
         self.dimensions, self.features, self.hidden, self.finest = dimensions, tuple(features), tuple(hidden), finest
         self.encoder = _Encoder(dimensions, self.features)
         self.matchers = nn.ModuleList(
-            _Matcher(dimensions, self.features[finest + index], channels) for index, channels in enumerate(self.hidden)
+            Matcher(dimensions, self.features[finest + index], channels) for index, channels in enumerate(self.hidden)
         )
 
     @property
@@ -107,7 +107,7 @@ class MatchingPyramid(VelocityModel):
         """Return the velocity after each level, coarse to fine, each on its own lattice and in its voxels."""
         found = self._predict(self._levels(fixed, moving), self.repeats)
         for _ in range(self.smoothing):
-            found[-1] = _mean_of_three(found[-1])
+            found[-1] = mean_of_three(found[-1])
         return found
 
     def supervised(
@@ -138,7 +138,7 @@ class MatchingPyramid(VelocityModel):
             losses.append((error * level_weight).sum() / level_weight.sum().clamp_min(1e-6))
         return self._predict(levels, (1,) * len(levels)), torch.stack(losses).mean()
 
-    def _predict(self, levels: list[tuple[_Matcher, Tensor, Tensor]], repeats: tuple[int, ...]) -> list[Tensor]:
+    def _predict(self, levels: list[tuple[Matcher, Tensor, Tensor]], repeats: tuple[int, ...]) -> list[Tensor]:
         found: list[Tensor] = []
         for (matcher, first, second), times in zip(levels, reversed(repeats), strict=True):
             shape = tuple(first.shape[2:])
@@ -148,18 +148,20 @@ class MatchingPyramid(VelocityModel):
             found.append(velocity)
         return found
 
-    def _levels(self, fixed: Tensor, moving: Tensor) -> list[tuple[_Matcher, Tensor, Tensor]]:
+    def _levels(self, fixed: Tensor, moving: Tensor) -> list[tuple[Matcher, Tensor, Tensor]]:
         """Matcher, fixed features and moving features of each level, coarse to fine."""
-        self._check(fixed, moving)
+        self.check(fixed, moving)
         described = self.encoder(torch.cat([fixed, moving]), self.finest)
         halves = [features.chunk(2) for features in described]
-        levels = [(matcher, first, second) for matcher, (first, second) in zip(self._typed_matchers(), halves, strict=True)]
+        levels = [(matcher, first, second) for matcher, (first, second) in zip(self.typed_matchers(), halves, strict=True)]
         return levels[::-1]
 
-    def _typed_matchers(self) -> list[_Matcher]:
-        return [matcher for matcher in self.matchers if isinstance(matcher, _Matcher)]
+    def typed_matchers(self) -> list[Matcher]:
+        """Return the levels' matchers, fine to coarse."""
+        return [matcher for matcher in self.matchers if isinstance(matcher, Matcher)]
 
-    def _check(self, fixed: Tensor, moving: Tensor) -> None:
+    def check(self, fixed: Tensor, moving: Tensor) -> None:
+        """Refuse images that the network cannot take."""
         sizes = tuple(fixed.shape[2:])
         fits = all(size % self.multiple == self.offset and size > self.multiple for size in sizes)
         if fixed.shape != moving.shape or fixed.dim() != self.dimensions + 2 or fixed.shape[1] != 1 or not fits:
@@ -183,7 +185,7 @@ def _padded(data: Tensor, margin: int) -> Tensor:
     return F.pad(data, [margin] * (2 * (data.dim() - 2)), mode="replicate")
 
 
-def _mean_of_three(data: Tensor) -> Tensor:
+def mean_of_three(data: Tensor) -> Tensor:
     """Average over three voxels an axis, over fewer at the rim."""
     if torch.is_grad_enabled():  # one step for autograd, and the very sums that the bundled weights were trained with
         pool = F.avg_pool3d if data.dim() == 5 else F.avg_pool2d
@@ -206,7 +208,7 @@ def self_similarity(image: Float[Tensor, "n 1 *spatial"]) -> Float[Tensor, "n c 
     pairs = neighbor_pairs((2,) * dimensions + (1,) * (3 - dimensions), dilation=1)[:, :, :dimensions]
     padded = _padded(image, 1)
     distances = torch.cat([(_shifted(padded, a, 1) - _shifted(padded, b, 1)).square() for a, b in pairs.tolist()], dim=1)
-    distances = _mean_of_three(distances)
+    distances = mean_of_three(distances)
     distances = distances - distances.amin(dim=1, keepdim=True)
     spread = distances.mean(dim=1, keepdim=True)
     typical = spread.mean(dim=tuple(range(1, image.dim())), keepdim=True)
@@ -229,7 +231,7 @@ class _Encoder(nn.Module):
 
     def forward(self, image: Tensor, finest: int) -> list[Tensor]:
         """Return the features from a level on; what flows down stops there, so that no time is spent on finer ones."""
-        with torch.set_grad_enabled(self.training):  # nothing here has a gradient; see _mean_of_three
+        with torch.set_grad_enabled(self.training):  # nothing here has a gradient; see mean_of_three
             described = torch.cat([image, self_similarity(image)], dim=1)
         levels = []
         for block in self.down:
@@ -246,7 +248,7 @@ def _block(dimensions: int, inputs: int, outputs: int, stride: int = 1) -> list[
     return [convolution, normalization(outputs, affine=True), nn.LeakyReLU(0.2)]
 
 
-class _Matcher(nn.Module):
+class Matcher(nn.Module):
     """One level: pull the moving features, correlate, take the expected shift, correct it, add it to the velocity."""
 
     def __init__(self, dimensions: int, channels: int, hidden: int) -> None:
@@ -267,6 +269,7 @@ class _Matcher(nn.Module):
         )  # fmt: skip
 
     def forward(self, fixed: Tensor, moving: Tensor, velocity: Tensor) -> Tensor:
+        """Return the velocity with what the features' matches add to it."""
         matches = self._matches(fixed, moving, integrate(velocity, SQUARINGS))
         expected = self._expected(matches)
         corrected: Tensor = velocity + self.gain * expected + self.correct(torch.cat([matches, expected, velocity], dim=1))
@@ -285,7 +288,7 @@ class _Matcher(nn.Module):
         second = _padded(warp(F.normalize(self.project(moving), dim=1), displacement), 1)
         matches = torch.cat([(first * _shifted(second, shift, 1)).sum(dim=1, keepdim=True) for shift in self.shifts], dim=1)
         for _ in range(AGGREGATIONS):
-            matches = _mean_of_three(matches)
+            matches = mean_of_three(matches)
         return matches * self.log_sharpness.exp()
 
     def _expected(self, matches: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from ..differentiable import resize_field
 from ..prepare import pulled
 from ..pyramid import at_grid
 from ..tensors import Placed
+from .base import VelocityModel
+from .matching_cpu import compiled_velocity, has_kernels
 from .weights import ModelHeader, TrainedModel
 
 FAR_FROM_TRAINING = 2.0
@@ -81,14 +83,22 @@ def predict_velocity(model: TrainedModel, fixed: Placed, moving: Placed, affine:
     shape = tuple(grid.shape[axis] for axis in axes)
     before, padded_shape = _padding(shape, model.module.multiple, model.module.offset)
     inputs = [_padded(image.reshape(1, 1, *shape), before, padded_shape) for image in pair]
-    with torch.no_grad():
-        coarse = model.module.to(fixed.device)(*inputs)
+    coarse = _velocity(model.module.to(fixed.device), *inputs)
     _check(coarse, model)
     padded = resize_field(coarse.float(), padded_shape)
     window = tuple(slice(first, first + n) for first, n in zip(before, shape, strict=True))
     velocity = torch.zeros((1, 3, *grid.shape), device=fixed.device)
     velocity[:, axes] = padded[(slice(None), slice(None), *window)].reshape(1, len(axes), *grid.shape)
     return velocity
+
+
+def _velocity(module: VelocityModel, fixed: Tensor, moving: Tensor) -> Tensor:
+    """Ask the network, by the compiled kernels where there are some for it."""
+    if has_kernels(module, fixed):
+        return compiled_velocity(module, fixed, moving)
+    with torch.no_grad():
+        found: Tensor = module(fixed, moving)
+    return found
 
 
 def check_dimensions(model: TrainedModel, fixed: Grid) -> None:
@@ -110,12 +120,15 @@ def check_dimensions(model: TrainedModel, fixed: Grid) -> None:
 
 def as_in_training(image: Placed) -> Tensor:
     """Stretch intensities to [0, 1] within the field of view, 0 outside: what networks see, in training and when they predict."""
-    inside = torch.ones_like(image.data) if image.weight is None else (image.weight > 0.5).float()
-    seen = image.data[inside > 0]
-    if seen.numel() == 0:
+    if image.weight is None:
+        low, high = float(image.data.min()), float(image.data.max())
+        return ((image.data - low) / max(high - low, 1e-6)).clamp_(0, 1)
+    inside = image.weight > 0.5
+    if not bool(inside.any()):
         return torch.zeros_like(image.data)
-    low, high = float(seen.min()), float(seen.max())
-    return ((image.data - low) / max(high - low, 1e-6)).clamp(0, 1) * inside
+    low = float(torch.where(inside, image.data, torch.inf).min())
+    high = float(torch.where(inside, image.data, -torch.inf).max())
+    return ((image.data - low) / max(high - low, 1e-6)).clamp_(0, 1).mul_(inside)
 
 
 def _padding(shape: tuple[int, ...], multiple: int, offset: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from napari_deformreg.engine.differentiable import integrate, resize_field, warp
 from napari_deformreg.engine.features import mind_ssc
 from napari_deformreg.engine.models import MatchingPyramid, build_model
-from napari_deformreg.engine.models.matching_pyramid import _Matcher, self_similarity
+from napari_deformreg.engine.models.matching_pyramid import Matcher, self_similarity
 from napari_deformreg.errors import InputError
 
 
@@ -21,7 +21,7 @@ def pattern(shape: tuple[int, ...], channels: int, seed: int, sigma: float = 1.5
 @pytest.mark.parametrize(("dimensions", "axis", "step"), [(2, 0, 1), (2, 1, -1), (3, 0, -1), (3, 1, 1), (3, 2, 1)])
 def test_expected_shift_points_from_fixed_to_moving(dimensions, axis, step):
     # moving(x + s) = fixed(x), so exp(v) must carry x by +s: a mirrored axis or a wrong sign fails here.
-    matcher = _Matcher(dimensions, 6, 4)
+    matcher = Matcher(dimensions, 6, 4)
     torch.nn.init.eye_(matcher.project.weight.view(6, 6))
     torch.nn.init.zeros_(matcher.project.bias)
     matcher.log_sharpness.data.fill_(4.0)
@@ -36,7 +36,7 @@ def test_expected_shift_points_from_fixed_to_moving(dimensions, axis, step):
 
 
 def test_own_loss_is_lower_at_the_true_shift_than_at_the_opposite_one():
-    matcher = _Matcher(2, 6, 4)
+    matcher = Matcher(2, 6, 4)
     torch.nn.init.eye_(matcher.project.weight.view(6, 6))
     torch.nn.init.zeros_(matcher.project.bias)
     matcher.log_sharpness.data.fill_(4.0)
