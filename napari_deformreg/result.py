@@ -186,8 +186,9 @@ class RegistrationResult:
 PairRole = Literal["drove", "outside", "excluded"]
 """What a landmark pair did in a correction: it took part; it lies beyond the corrected place; its weight is 0."""
 
-CorrectionKind = Literal["pairs", "preview", "harder", "softer", "rigid", "back"]
-"""What a correction is: solved from pairs and image; the pairs' spline alone; a region solved again; what was there at first."""
+CorrectionKind = Literal["pairs", "preview", "harder", "softer", "rigid", "points", "back"]
+"""What a correction is: solved from pairs and image; the pairs' spline alone; a region solved again; everything replaced by a fit through
+the pairs alone; what was there at first."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from .shown import topmost
 if TYPE_CHECKING:
     import napari
 
+    from ..space.point_fits import FitName
+
 KEYS = {
     "G": "place", "Enter": "accept", "Escape": "give_up", "Control-Z": "undo", "Control-Shift-Z": "redo", "J": "nearest",
     "N": "next", "Q": "previous", "Delete": "delete",
@@ -151,6 +153,8 @@ class LandmarksDock(QWidget):
         page.use_image.toggled.connect(lambda on: self._take_settings())
         page.at_once.toggled.connect(lambda on: self._take_settings())
         page.table.chosen.connect(lambda row: desk.choose(row["name"], go=True))
+        page.points.fitted.connect(desk.fit_points)
+        page.points.followed.connect(self._on_followed)
         page.recovery.opened.connect(self._on_recovered)
         page.recovery.discarded.connect(keeper.discard)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
@@ -194,7 +198,7 @@ class LandmarksDock(QWidget):
         page.accept_button.setEnabled(desk.suggested is not None and desk.wants_partner)
         page.undo_button.setEnabled(desk.history.to_undo is not None)
         page.redo_button.setEnabled(desk.history.to_redo is not None)
-        for button in (page.solve_button, page.back_button, page.measure_button):
+        for button in (page.solve_button, page.back_button, page.measure_button, page.points.fit_button):
             button.setEnabled(desk.corrector.ready)
         page.export_button.setEnabled(bool(desk.pairs.complete))
         self.region.refresh()
@@ -240,6 +244,10 @@ class LandmarksDock(QWidget):
             self._take_settings()
             if self.desk.at_once and self.desk.corrector.ready:
                 self.desk.solve_again()
+
+    def _on_followed(self, kind: FitName | None) -> None:
+        self.desk.alone = kind
+        self.page.use_image.setEnabled(kind is None)
 
     def _solve(self) -> None:
         self._take_settings()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,9 +27,22 @@ def correction_session(outcome: Outcome) -> CorrectionSession:
     return CorrectionSession(inputs.fixed, inputs.moving, outcome.result, fixed_mask=inputs.fixed_mask, moving_mask=inputs.moving_mask)
 
 
-def corrected_outcome(outcome: Outcome, session: CorrectionSession) -> Generator[Step, Control | None, Outcome]:
-    """Resample and judge the registration as the session has it now."""
-    return (yield from evaluating(outcome.inputs, session.result()))
+def corrected_outcome(
+    outcome: Outcome, session: CorrectionSession, driving_mm: Sequence[tuple[float, float, float]] = ()
+) -> Generator[Step, Control | None, Outcome]:
+    """Resample and judge the registration as the session has it now.
+
+    Parameters
+    ----------
+    driving_mm : sequence of points
+        Fixed ends (RAS+ mm) of the pairs that corrected it, beside those that drove it before: they must not judge it.
+    """
+    result = session.result()
+    noted = result.provenance.driving_points_mm
+    if driving_mm and (noted is not None or result.settings.refine.landmark_weight == 0):
+        every = (*(noted or ()), *driving_mm)
+        result = replace(result, provenance=replace(result.provenance, driving_points_mm=every))
+    return (yield from evaluating(outcome.inputs, result))
 
 
 def points_outcome(

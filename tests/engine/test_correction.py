@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from correction_cases import BUMP_MM, bump, cube, pair_with_bump, result_of, smooth_field
+from scipy.spatial.transform import Rotation
 
 from napari_deformreg.engine import inverse_of_field, resample
 from napari_deformreg.engine.correction import CorrectionSession
@@ -11,6 +12,7 @@ from napari_deformreg.settings import CorrectionSettings
 from napari_deformreg.space import AffineTransform, DisplacementField, Grid, LandmarkPairs
 from napari_deformreg.space.box import distance_mm
 from napari_deformreg.space.jacobian import digital_fold_mask, displacement_mm_to_vox
+from napari_deformreg.space.point_fits import fit_pairs
 
 RADIUS_MM = 16.0
 HIT = CorrectionSettings(radius_mm=RADIUS_MM, points_weight=1.0)
@@ -198,3 +200,34 @@ def test_refusals(session):
         session.correct(away, ["x"])
     with pytest.raises(InputError, match="expected the same"):
         CorrectionSession(*pair_with_bump(cube(12)), result_of(cube(14)))
+
+
+@pytest.mark.parametrize("kind", ["rigid", "similarity", "affine", "thin_plate"])
+def test_points_alone_replace_the_registration_and_are_undone(kind):
+    """Over an affine that is not theirs; judged by the fit itself, and the inverse by going there and back."""
+    grid = cube(32)
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", 9, degrees=True).as_matrix() * 1.04
+    turn[:3, 3] = [5.0, -3.0, 2.0]
+    session = CorrectionSession(*pair_with_bump(grid), result_of(grid, smooth_field(grid), affine=AffineTransform(turn)))
+    rng = np.random.default_rng(5)
+    fixed = grid.voxel_to_world(rng.uniform(4, 27, (9, 3)))
+    moving = Rotation.from_euler("x", 6, degrees=True).apply(fixed) + [1.0, 2.0, -3.0] + 0.4 * rng.normal(size=fixed.shape)
+    pairs = LandmarkPairs(tuple("abcdefghi"), fixed, moving)
+    before = session.fields.displacement_mm.copy(), session.fields.inverse_mm.copy()
+    correction = session.by_points(pairs, kind, weights={"i": 0.0})
+    assert correction.kind == "points"
+    session.apply(correction)
+    fit = fit_pairs(pairs, kind, np.array([1.0] * 8 + [0.0]))
+    inner = grid.voxel_to_world(rng.uniform(3, 28, (60, 3)))
+    np.testing.assert_allclose(session.carried(inner), fit.map(inner), atol=0.02 if kind != "thin_plate" else 0.1)
+    for n, told in enumerate(correction.pairs):
+        assert told.after_mm == pytest.approx(np.linalg.norm(fit.map(fixed[n][None])[0] - moving[n]), abs=0.05)
+        assert told.role == ("excluded" if told.name == "i" else "drove")
+    there = session.result().displacement.map(inner)
+    near = ((grid.world_to_voxel(there) > 1) & (grid.world_to_voxel(there) < 30)).all(axis=1)
+    np.testing.assert_allclose(session.result().inverse_displacement.map(there)[near], inner[near], atol=0.1)
+    assert correction.folds_after == 0
+    session.undo(correction)
+    np.testing.assert_array_equal(session.fields.displacement_mm, before[0])
+    np.testing.assert_array_equal(session.fields.inverse_mm, before[1])

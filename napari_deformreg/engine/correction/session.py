@@ -15,12 +15,15 @@ from ...result import Correction, CorrectionKind, FieldPatch, PairDoubt, PairFit
 from ...settings import CorrectionSettings
 from ...space import Box, DisplacementField, LabelMap, LandmarkPairs, Region, Volume
 from ...space.box import distance_mm
+from ...space.point_fits import FitName
 from ..kernels import cpu
 from ..local_repair import inverse_near
+from ..points_alone import register_points
 from ..tensors import guarded, one_torch_thread
 from .doubts import doubts_of
 from .fields import INVERSE_PASSES, PresentFields, composed, reach_voxels
 from .images import CachedImages
+from .points import before_affine
 from .regions import (
     STEPS_HARDER,
     STIFF_VOX,
@@ -179,6 +182,41 @@ class CorrectionSession:
         return Correction(
             "back", forward, backward, look.moved, look.moved_before, look.jacobian, (), before_value, after_value,
             folds_where(present, inner), folds_where(after, inner), longest_change(forward, None), 0.0, time.perf_counter() - started,
+        )
+
+    def by_points(self, pairs: LandmarkPairs, kind: FitName, *, weights: Mapping[str, float] | None = None) -> Correction:
+        """Replace the whole registration by a fit through the pairs alone, the images not looked at.
+
+        The affine of the automatic result stays, and the displacement before it makes up for it: so this is undone as any other correction.
+
+        Parameters
+        ----------
+        kind : str
+            rigid, similarity, affine or thin_plate.
+
+        Raises
+        ------
+        InputError
+            If there are too few pairs, or they lie on one line.
+        """
+        started, box = time.perf_counter(), Box.whole(self.fixed_grid.shape)
+        given = np.array([1.0 if weights is None else float(weights.get(name, 1.0)) for name in pairs.names])
+        wanted = register_points(self.fixed_grid, pairs, kind, self.settings, given)
+        after, backward_vox = before_affine(wanted, self.automatic.affine)
+        present, everywhere = self.fields.forward_in(box), np.ones(box.shape, bool)
+        used = np.flatnonzero(given > 0)
+        pulls = Pulls(pairs.fixed_points[used], self.carried_back(pairs.moving_points[used]), given[used])
+        place = Place.region(box, self.fixed_grid, everywhere.astype(np.float32), 1.0, pulls)
+        task = Task("points", place, present, pairs, given, np.zeros((0, 3)), 0.0, list(wanted.provenance.notices), started)
+        forward = self.fields.forward_patch(box, after, everywhere)
+        backward = self.fields.backward_patch(box, backward_vox, everywhere)
+        with guarded():
+            look = shown(self.images, box, present, after)
+            before_value, after_value = self._similarities(place, present, after)
+        return Correction(
+            "points", forward, backward, look.moved, look.moved_before, look.jacobian, self._fits(task, after), before_value, after_value,
+            folds_where(present, everywhere), folds_where(after, everywhere), longest_change(forward, None), 0.0,
+            time.perf_counter() - started, tuple(task.notices),
         )
 
     def result(self) -> RegistrationResult:

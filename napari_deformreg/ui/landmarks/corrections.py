@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from ...result import Correction, PairDoubt, PairFit, Suggestion
 from ...settings import CorrectionSettings
 from ...space import Box, DisplacementField, LandmarkPairs, Region, TransformChain
 from ...space.jacobian import central_determinant, digital_fold_mask, displacement_mm_to_vox
+from ...space.point_fits import FitName
 from ...workflow import InputPaths, Outcome, corrected_outcome, correction_session, evaluate_folder_steps, finished
 from ..pictures import ResultPicture, picture_of_outcome
-from .pair_list import Touched
+from .pair_list import Point, Touched, as_point
 
 if TYPE_CHECKING:
     from ...engine.correction import CorrectionSession
@@ -75,6 +77,23 @@ class RegionOrder:
 
 
 @dataclass(frozen=True, eq=False)
+class PointsOrder:
+    """What is to be fitted through the pairs alone.
+
+    Attributes
+    ----------
+    pairs, weights
+        As for corrections.
+    kind : str
+        rigid, similarity, affine or thin_plate.
+    """
+
+    pairs: LandmarkPairs
+    weights: dict[str, float]
+    kind: FitName
+
+
+@dataclass(frozen=True, eq=False)
 class Update:
     """What a box of the fixed grid shows after a correction, or after one was taken back; outside of it nothing changes.
 
@@ -129,12 +148,13 @@ class Corrections:
         self._outcome: Outcome | None = None
         self._session: CorrectionSession | None = None
         self._stack: list[Correction] = []
+        self._driving: list[tuple[Point, ...]] = []
         self._done = 0
 
     def open(self, case: Outcome | Path, paths: InputPaths | None) -> None:
         """Prepare a case; a result folder is judged again first, which takes longer."""
         outcome = finished(evaluate_folder_steps(case, paths)) if isinstance(case, Path) else case
-        self._outcome, self._stack, self._done = outcome, [], 0
+        self._outcome, self._stack, self._driving, self._done = outcome, [], [], 0
         self._session = correction_session(outcome)
 
     def suggest(self, fixed_mm: Float[np.ndarray, "3"]) -> Suggestion:
@@ -152,14 +172,19 @@ class Corrections:
 
     def correct(self, order: Order) -> Update:
         """Solve again, and apply it."""
-        return self._put(self._ready().correct(*_called(order), **_named(order)))
+        return self._put(self._ready().correct(*_called(order), **_named(order)), _driving(order))
 
     def resolve(self, order: RegionOrder) -> Update:
         """Solve a region again, and apply it."""
         settings = CorrectionSettings(margin_mm=order.margin_mm, points_weight=order.points_weight)
         found = self._ready().resolve(order.region, order.kind, settings, pairs=order.pairs, weights=order.weights)
         change = np.linalg.norm(found.forward.after_mm - found.forward.before_mm, axis=-1)
-        return replace(self._put(found), moved_before=found.moved_before, change_mm=change)
+        driving = _driving(order) if order.kind != "rigid" else ()
+        return replace(self._put(found, driving), moved_before=found.moved_before, change_mm=change)
+
+    def by_points(self, order: PointsOrder) -> Update:
+        """Replace everything by a fit through the pairs alone."""
+        return self._put(self._ready().by_points(order.pairs, order.kind, weights=order.weights), _driving(order))
 
     def back(self) -> Update | None:
         """Return to the automatic result everywhere, as one more correction; None where nothing differs."""
@@ -188,12 +213,18 @@ class Corrections:
         """Judge the registration as it is now."""
         session, outcome = self._ready(), self._outcome
         assert outcome is not None  # there is no session without one
-        judged = finished(corrected_outcome(outcome, session))
+        judged = finished(corrected_outcome(outcome, session, self._driving_points()))
         return judged, picture_of_outcome(judged)
 
-    def _put(self, correction: Correction) -> Update:
+    def _driving_points(self) -> list[Point]:
+        """List where pairs drove the registration as it is now: they must not judge it."""
+        first = max((n for n in range(self._done) if self._stack[n].kind in ("back", "points")), default=0)
+        return sorted({point for driving in self._driving[first : self._done] for point in driving})
+
+    def _put(self, correction: Correction, driving: Sequence[Point] = ()) -> Update:
         self._ready().apply(correction)
         self._stack = [*self._stack[: self._done], correction]
+        self._driving = [*self._driving[: self._done], tuple(driving)]
         self._done += 1
         return self._shown(correction.box, correction.moved, Figures.of(correction))
 
@@ -225,6 +256,12 @@ class Corrections:
         if self._session is None:
             raise InputError("No registration is open for correction; register two images or open a result folder first.")
         return self._session
+
+
+def _driving(order: Order | RegionOrder | PointsOrder) -> tuple[Point, ...]:
+    """List the fixed points of the pairs that take part."""
+    named = zip(order.pairs.names, order.pairs.fixed_points, strict=True)
+    return tuple(as_point(point) for name, point in named if order.weights.get(name, 1.0) > 0)
 
 
 def _called(order: Order) -> tuple[Any, ...]:

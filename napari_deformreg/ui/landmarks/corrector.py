@@ -15,14 +15,14 @@ from ...errors import DeformregError
 from ...space import LandmarkPairs
 from ...workflow import InputPaths, Outcome
 from ..conversation import Conversation
-from .corrections import Corrections, Order, RegionOrder
+from .corrections import Corrections, Order, PointsOrder, RegionOrder
 from .history import Change
 from .pair_list import Point
 
 PARTNER: Callable[[], Any] = Corrections
 """What answers, made in the other process."""
 
-CORRECTING = ("correct", "back", "resolve")
+CORRECTING = ("correct", "back", "resolve", "by_points")
 """What puts one more correction on top of those that were made."""
 
 
@@ -30,7 +30,7 @@ CORRECTING = ("correct", "back", "resolve")
 class _Task:
     method: str
     change: Change | None
-    order: Order | RegionOrder | None = None
+    order: Order | RegionOrder | PointsOrder | None = None
 
 
 class Corrector(QObject):
@@ -137,6 +137,10 @@ class Corrector(QObject):
     def resolve(self, change: Change, order: RegionOrder) -> None:
         """Solve a region again for a change."""
         self._put(_Task("resolve", change, order))
+
+    def by_points(self, change: Change, order: PointsOrder) -> None:
+        """Replace everything by a fit through the pairs alone for a change."""
+        self._put(_Task("by_points", change, order))
 
     def undo(self, change: Change) -> None:
         """Take back what was corrected for a change, or is still to be."""

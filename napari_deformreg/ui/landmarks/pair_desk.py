@@ -12,10 +12,11 @@ from qtpy.QtWidgets import QWidget
 from ...errors import DeformregError
 from ...io import WeightedPairs
 from ...qa import PairFits, pair_fits
+from ...space.point_fits import FitName, fit_pairs
 from ..result_panel import ResultPanel
 from ..review.places import Places
 from ..shown import ShownResult
-from .corrections import Figures, Order, Update
+from .corrections import Figures, Order, PointsOrder, Update
 from .corrector import Corrector
 from .history import Change, History
 from .live_case import LiveCase
@@ -49,6 +50,8 @@ class PairDesk(QObject):
         self.chosen: str | None = None
         self.suggested: Suggested | None = None
         self.radius_mm, self.points_weight, self.use_image, self.at_once = RADIUS_MM, POINTS_WEIGHT, True, True
+        self.alone: FitName | None = None
+        """What is fitted through the pairs alone after every step, in place of a local correction."""
         self.figures: Figures | None = None
         self.doubts: tuple[Any, ...] = ()
         self.taking: Callable[[Place], Any] | None = None
@@ -190,18 +193,28 @@ class PairDesk(QObject):
         known = set(self.pairs.names)
         where = Touched(tuple(name for name in self._last.names if name in known), self._last.places_mm) or touched(PairList(), self.pairs)
         if where and self.case.now is not None:
-            change = self.history.do("solve again", self.pairs, always=True)
-            if change is not None:
-                self._correct(change, where)
-                self.redraw()
+            self.step("solve again", lambda change: self._correct(change, where))
 
     def back_to_automatic(self) -> None:
         """Bring the automatic result back; the pairs stay, and this too can be undone."""
-        if self.corrector.ready:
-            change = self.history.do("automatic result back", self.pairs, always=True)
-            if change is not None:
-                self.corrector.back(change)
-                self.redraw()
+        self.step("automatic result back", self.corrector.back)
+
+    def fit_points(self, kind: FitName) -> None:
+        """Replace the registration by a fit through the pairs alone; the pairs stay, and this too can be undone."""
+        order = self._points_order(self.pairs, kind)
+        # It says at once if the pairs are too few.
+        if self._try(lambda: fit_pairs(order.pairs, kind, np.array([order.weights[name] for name in order.pairs.names]))):
+            self.step(f"{kind.replace('_', '-')} fit", lambda change: self.corrector.by_points(change, order))
+
+    def step(self, text: str, correct: Callable[[Change], Any]) -> Change | None:
+        """Correct the registration in a step that leaves the pairs as they are; None if there is no case yet."""
+        if not self.corrector.ready:
+            return None
+        change = self.history.do(text, self.pairs, always=True)
+        if change is not None:
+            correct(change)
+            self.redraw()
+        return change
 
     def undo(self) -> None:
         """Take the last step back."""
@@ -277,9 +290,14 @@ class PairDesk(QObject):
     def _order(self, pairs: PairList, where: Touched) -> Order:
         return Order(pairs.landmark_pairs(), pairs.weights(), where, self.radius_mm, self.points_weight, self.use_image)
 
+    def _points_order(self, pairs: PairList, kind: FitName) -> PointsOrder:
+        return PointsOrder(pairs.landmark_pairs(), pairs.weights(), kind)
+
     def _correct(self, change: Change, where: Touched) -> None:
         self._last = where
-        if self.case.now is not None:
+        if self.case.now is not None and self.alone is not None:
+            self.corrector.by_points(change, self._points_order(change.after, self.alone))
+        elif self.case.now is not None:
             self.corrector.correct(change, self._order(change.after, where))
 
     def _after(self, change: Change) -> None:

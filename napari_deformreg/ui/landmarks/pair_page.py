@@ -15,6 +15,7 @@ from .keeper import KeptPairs
 from .pair_desk import POINTS_WEIGHT, RADIUS_MM
 from .pair_list import Pair, Use
 from .pair_table import COLUMNS
+from .points_page import PointsPage
 from .region_page import RegionPage
 
 HELP = (
@@ -72,7 +73,7 @@ class PairPage(QWidget):
         self.measure_button = button("Measure", tip, ask("measure"))
         self.import_button = button("Import…", "Read pairs from landmark files.", ask("import"))
         self.export_button = button("Export…", "Write the pairs as landmark files.", ask("export"))
-        self.recovery, self.region = RecoveryLine(), RegionPage()
+        self.recovery, self.region, self.points = RecoveryLine(), RegionPage(), PointsPage()
         self.figures, self.message = note(), note()
         self._lay_out()
         self._connect()
@@ -122,6 +123,7 @@ class PairPage(QWidget):
         column.addLayout(in_a_row(self.solve_button, self.back_button, self.measure_button))
         column.addWidget(self.figures)
         column.addWidget(self.region)
+        column.addWidget(self.points)
         column.addLayout(in_a_row(self.import_button, self.export_button))
 
 

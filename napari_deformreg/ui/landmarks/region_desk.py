@@ -129,12 +129,9 @@ class RegionDesk(QObject):
             self.said = str(error)
             self.changed.emit()
             return
-        self._change = desk.history.do(f"{kind} {self.shape}", desk.pairs, always=True)
-        if self._change is not None:
-            pairs = desk.pairs
-            order = RegionOrder(region, kind, self.margin_mm, desk.points_weight, pairs.landmark_pairs(), pairs.weights())
-            desk.corrector.resolve(self._change, order)
-            desk.redraw()
+        pairs = desk.pairs
+        order = RegionOrder(region, kind, self.margin_mm, desk.points_weight, pairs.landmark_pairs(), pairs.weights())
+        self._change = desk.step(f"{kind} {self.shape}", lambda change: desk.corrector.resolve(change, order))
 
     def show_before(self, on: bool) -> None:
         """Show the moved image as it was before the region was solved again."""
