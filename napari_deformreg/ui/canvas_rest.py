@@ -19,6 +19,9 @@ from .shown import topmost
 _COUNT = "napari-deformreg: resting"
 """Property of a widget: how many let it rest."""
 
+STEPS_END_MS = 200
+"""So long after the last step through slices the list of layers shows its new thumbnails."""
+
 _resting: WeakSet[PaintingRest] = WeakSet()
 
 
@@ -142,6 +145,47 @@ class ResizeRest(QObject):
             self._rest.begin()
             self._timer.start()
         return False
+
+
+class StepRest(QObject):
+    """Lets the list of layers wait while one moves through slices: each brings new thumbnails, and all rows are painted for them.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose slices are watched.
+    member : QWidget
+        Anything in its window.
+    """
+
+    def __init__(self, viewer: Any, member: QWidget) -> None:
+        super().__init__(member)
+        self._viewer = viewer
+        self._rest = ListRest(member)
+        self._following = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(STEPS_END_MS)
+        self._timer.timeout.connect(self._rest.end)
+
+    def start(self) -> None:
+        """Follow the slices."""
+        if not self._following:
+            self._following = True
+            # First in line: the layers take their slices, and with them new thumbnails, on the same event.
+            self._viewer.dims.events.current_step.connect(self._on_step, position="first")
+
+    def stop(self) -> None:
+        """Follow no more."""
+        if self._following:
+            self._following = False
+            self._viewer.dims.events.current_step.disconnect(self._on_step)
+        self._timer.stop()
+        self._rest.end()
+
+    def _on_step(self, event: Any = None) -> None:
+        self._rest.begin()
+        self._timer.start()
 
 
 def canvases(widget: QWidget) -> list[Any]:

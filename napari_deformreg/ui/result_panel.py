@@ -16,7 +16,7 @@ from ..workflow import InputPaths, Outcome
 from . import compat, layers
 from . import result_layers as parts
 from .adding import LayerAdder
-from .canvas_rest import ResizeRest
+from .canvas_rest import ResizeRest, StepRest
 from .compare_bar import CANVAS_CHARACTERS, CompareBar
 from .crosshair import raise_crosshair
 from .display_controls import DisplayControls
@@ -68,7 +68,7 @@ class ResultPanel(QWidget):
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_added)
         self._turns, self._orienting = Turns(self), Turns(self)
-        self._resizing = ResizeRest(self)
+        self._rests = (ResizeRest(self), StepRest(viewer, self))
         self.writer = Runner(self)
         self.writer.succeeded.connect(self._on_written)
         self.writer.failed.connect(self._on_write_failed)
@@ -157,7 +157,8 @@ class ResultPanel(QWidget):
         """Show axial slices as radiologists do, and write on the canvas which way the patient lies; once, so that the user can turn it."""
         if not self._oriented:
             self._oriented = True
-            self._resizing.start()
+            for rest in self._rests:
+                rest.start()
             self._orienting.run(self._orient())
 
     def prepare(self) -> None:
@@ -178,7 +179,8 @@ class ResultPanel(QWidget):
         self._release_overlays()
         self.compare.release()
         self.controls.release()
-        self._resizing.stop()
+        for rest in self._rests:
+            rest.stop()
         self._text.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
 

@@ -83,8 +83,8 @@ class Contours(QObject):
         """Whether the lines are still to come."""
         return self._adder.busy or self._timer.isActive()
 
-    def redraw(self) -> None:
-        """Draw the outlines of the displayed slice."""
+    def redraw(self, draw: bool = True) -> None:
+        """Give the layers the outlines of the displayed slice, and `draw` them at once."""
         began = time.thread_time()
         fresh = []
         for part, (name, color) in SIDES.items():
@@ -94,7 +94,7 @@ class Contours(QObject):
             lines = self._lines(np.asarray(labels.data))
             layer = self._drawn.get(part)
             if layer is not None and layer in self._desk.viewer.layers:
-                with changed_at_once(layer):
+                with changed_at_once(layer, draw):
                     layer.data = lines
             else:
                 fresh.append(self._entry(lines, name, color))
@@ -112,7 +112,7 @@ class Contours(QObject):
         placement = self._desk.shown.placement
         place = (dims.point[axis + first] - placement.origin[::-1][axis]) / placement.spacing[::-1][axis]
         index = int(np.clip(round(place), 0, labels.shape[axis] - 1))
-        plane = labels.take(index, axis=axis)
+        plane = labels[(slice(None),) * axis + (index,)]  # numpy's take copies the whole volume first, unless its order in memory is C
         return outline(plane if self._label is None else plane == self._label, axis, index)
 
     def _entry(self, lines: Float[np.ndarray, "n 2 3"], name: str, color: str) -> LayerTuple:
@@ -138,8 +138,13 @@ class Contours(QObject):
             return
         self._following = following
         events = self._desk.viewer.dims.events
-        for event, action in ((events.current_step, self._on_step), (events.order, self._schedule), (events.ndisplay, self._schedule)):
-            (event.connect if following else event.disconnect)(action)
+        for event in (events.order, events.ndisplay):
+            (event.connect if following else event.disconnect)(self._schedule)
+        if following:
+            # Before napari slices the layers: what is drawn then is drawn once.
+            events.current_step.connect(self._on_step, position="first")
+        else:
+            events.current_step.disconnect(self._on_step)
 
     def _schedule(self, event: Any = None) -> None:
         self._timer.start()
@@ -149,7 +154,7 @@ class Contours(QObject):
         if self._cost_ms > AT_ONCE_MS or self._adder.busy:
             self._schedule()
         else:
-            self.redraw()
+            self.redraw(draw=False)
 
 
 def outline(plane: Shaped[np.ndarray, "r c"], axis: int, index: int) -> Float[np.ndarray, "n 2 3"]:
