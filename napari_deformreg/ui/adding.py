@@ -67,21 +67,6 @@ class LayerAdder(QObject):
         added, self._added = self._added, []
         self.done.emit([layer for layer in added if layer in self._viewer.layers])
 
-    def _insert(self, layer: Any) -> Generator[None, None, None]:
-        """Add a hidden layer; that it is selected is told, and the list painted, in turns of their own."""
-        selection = self._viewer.layers.selection
-        self._list_rest.begin()
-        with garbage.put_off(), selection.events.blocker_all():
-            self._viewer.add_layer(layer)
-            selection.clear()
-        self._added.append(layer)
-        yield
-        if layer in self._viewer.layers:
-            selection.active = layer
-            yield
-        self._list_rest.end()
-        yield
-
     def _work(self, entries: list[LayerTuple]) -> Generator[None, None, None]:
         for data, arguments, kind in entries:
             # Drawing is the slow part; a hidden layer is added without it, and shown in a turn of its own.
@@ -90,7 +75,8 @@ class LayerAdder(QObject):
             layer = Layer.create(data, {**now, "visible": False}, kind)
             self._rest.begin()
             yield from self._make_room(layer)
-            yield from self._insert(layer)
+            self._added.append(layer)
+            yield from insert_in_turns(self._viewer, layer, len(self._viewer.layers), layer, self._list_rest)
             for name, value in {**later, "visible": later.get("visible", True)}.items():
                 if layer in self._viewer.layers and getattr(layer, name) is not value:
                     setattr(layer, name, value)
@@ -98,6 +84,37 @@ class LayerAdder(QObject):
             if layer in self._viewer.layers and layer.visible:
                 self._rest.end()
                 yield
+
+
+def insert_in_turns(viewer: Any, layer: Any, index: int, active: Any | None, names: ListRest) -> Generator[None, None, None]:
+    """Insert a hidden layer; which one is selected then is told, and the list painted, in turns of their own.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where nothing is selected.
+    layer : napari.layers.Layer
+        What comes.
+    index : int
+        Its place, from the bottom.
+    active : napari.layers.Layer or None
+        Which layer is selected afterwards, if it is still there.
+    names : ListRest
+        Of the viewer's window.
+    """
+    layers = viewer.layers
+    names.begin()
+    try:
+        with garbage.put_off(), layers.selection.events.blocker_all():
+            layers.insert(index, layer)
+            layers.selection.clear()
+        yield
+        if active is not None and active in layers:
+            layers.selection.active = active
+            yield
+    finally:
+        names.end()
+    yield
 
 
 _warming = Lock()

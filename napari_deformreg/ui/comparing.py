@@ -11,7 +11,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from . import compat, garbage
 from . import result_layers as parts
-from .canvas_rest import CanvasRest
+from .adding import insert_in_turns
+from .canvas_rest import CanvasRest, ListRest
 from .comparison import Checkerboard, Composite, Mode, Rule, Wipe, difference, linked_limits
 from .side_by_side import SideBySide
 from .turns import Turns
@@ -48,7 +49,7 @@ class Comparison(QObject):
         self._layer: Any | None = None
         self._linking = False
         self._turns = Turns(self)
-        self._rest = CanvasRest(parent)
+        self._rest, self._list_rest = CanvasRest(parent), ListRest(parent)
         self._timer = QTimer(self)
         self._timer.setInterval(500)
         self._timer.timeout.connect(self._flick)
@@ -292,12 +293,7 @@ class Comparison(QObject):
         yield
         places = [n for n, layer in enumerate(self._viewer.layers) if layer in self._images.values()]
         self._layer = made
-        with garbage.put_off():
-            self._viewer.layers.insert(max(places, default=-1) + 1, made)
-        yield
-        if active is not None and active in self._viewer.layers:
-            self._viewer.layers.selection.active = active
-            yield
+        yield from insert_in_turns(self._viewer, made, max(places, default=-1) + 1, active, self._list_rest)
         if made in self._viewer.layers:
             made.visible = True
             yield
