@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,20 @@ def test_evaluate_prints_reports_a_table_and_a_csv(folder: Path, tmp_path: Path,
     assert header == "folder,name,before,value,unit,domain,n"
     assert sum(",tre_mm_mean," in row for row in rows) == 2
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == stamp
+
+
+def test_structures_have_names_everywhere(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label = json.loads((folder / "report.json").read_text(encoding="utf-8"))["structures"][0]["label"]
+    table = tmp_path / "lut.txt"
+    table.write_text(f"{label} The-First 1 2 3 0\n", encoding="utf-8")
+    assert run("evaluate", folder, "--label-names", table, "--csv", tmp_path / "all.csv") == 0
+    assert f"{folder},dice," in (tmp_path / "all.csv").read_text(encoding="utf-8")
+    assert ",The-First," in (tmp_path / "all.csv").read_text(encoding="utf-8")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    assert run("review", copy, "--label-names", table, "--quiet") == 0
+    assert "Dice overlap: The-First" in capsys.readouterr().out
+    assert "The-First" in (copy / "review.html").read_text(encoding="utf-8")
 
 
 def test_evaluate_takes_inputs_that_have_moved(files: InputPaths, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

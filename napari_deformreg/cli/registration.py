@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ROLES = ("landmarks", "labels", "mask")
 
+LABEL_NAMES_HELP = "names of the structures: a color table of FreeSurfer, 3D Slicer or ITK-SNAP, CSV or TSV with index and name, .seg.nrrd"
+
 
 def add_registration_commands(commands: Any) -> None:
     """Add register, apply, apply-points, evaluate, view, demo and phantom."""
@@ -63,6 +65,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     for role in _ROLES:
         for side in ("fixed", "moving"):
             parser.add_argument(f"--{side}-{role}", metavar="FILE", help=f"{side}: {helps[role]}")
+    parser.add_argument("--label-names", metavar="FILE", help=LABEL_NAMES_HELP)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +136,7 @@ def _register(words: argparse.Namespace) -> None:
     from ..workflow import InputPaths, run_files
 
     sides = {f"{side}_{role}": getattr(words, f"{side}_{role}") for side in ("fixed", "moving") for role in _ROLES}
+    sides["label_names"] = words.label_names
     steps = run_files(InputPaths(words.fixed, words.moving, **sides), settings, words.out)
     _print_outcome(watched(steps, words.quiet), words.out)
 
@@ -192,7 +196,7 @@ def _evaluate(words: argparse.Namespace) -> None:
 
 
 def _override_names() -> list[str]:
-    return ["fixed", "moving", *(f"{side}_{role}" for side in ("fixed", "moving") for role in _ROLES)]
+    return ["fixed", "moving", *(f"{side}_{role}" for side in ("fixed", "moving") for role in _ROLES), "label_names"]
 
 
 def _overridden(words: argparse.Namespace, folder: str) -> InputPaths:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .progress import watched
+from .registration import LABEL_NAMES_HELP
 
 if TYPE_CHECKING:
     from ..qa import Review, Tolerances
@@ -52,6 +53,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     for role in _ROLES:
         for side in ("fixed", "moving"):
             parser.add_argument(f"--{side}-{role}", metavar="FILE", help=f"{role} of the {side} image, as for register; they only judge")
+    parser.add_argument("--label-names", metavar="FILE", help=LABEL_NAMES_HELP)
     parser.add_argument("--driving-landmarks", metavar="FILE", help="fixed landmarks that drove the registration: no targets")
     parser.add_argument("--tolerances", metavar="FILE.json", help="judge by these instead of AAPM TG-132's Table III")
     parser.add_argument("--stereotactic", action="store_true", help="TG-132's tolerance for stereotactic use (1 mm at landmarks)")
@@ -96,6 +98,7 @@ def _steps(words: argparse.Namespace, tolerances: Tolerances | None) -> tuple[st
     from ..workflow import ForeignTransform, InputPaths, review_folder_steps, review_transform_steps
 
     sides = {f"{side}_{role}": getattr(words, f"{side}_{role}") for side in ("fixed", "moving") for role in _ROLES}
+    sides["label_names"] = words.label_names
     if words.folder is not None:
         given = [name for name in _ONLY_NEW if getattr(words, name) is not None]
         if given or words.convention is not None:

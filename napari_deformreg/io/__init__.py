@@ -22,7 +22,7 @@ from .elastix_points import read_elastix_points, write_elastix_points
 from .itk_hdf5 import read_itk_hdf5, write_itk_hdf5
 from .itk_images import read_itk_image, read_picture, write_itk_image
 from .itk_transforms import read_itk_transform, write_itk_matrix, write_itk_transform
-from .label_names import names_beside
+from .label_names import names_beside, read_label_names
 from .landmark_pairs import WeightedPairs, read_bigwarp, read_pairs, write_bigwarp, write_pairs
 from .landmarks_csv import CoordinateSystem, read_landmark_table, write_fcsv, write_landmark_table
 from .markups_json import read_markups, write_markups
@@ -116,9 +116,9 @@ __all__ = [
     "LANDMARK_READERS", "LANDMARK_SUFFIXES", "LANDMARK_WRITERS", "READERS", "RESULT_FILES", "REVIEW_FILES", "TRANSFORM_READERS",
     "TRANSFORM_WRITERS", "WRITERS", "Convention", "DescribedTransform", "ImageFile", "PairFiles", "ResultFolder", "ReviewFiles",
     "WeightedPairs", "atomic_file", "atomic_folder", "check_result_folder_target", "image_groups", "open_result_folder", "read_bigwarp",
-    "read_described_transform", "read_described_transforms", "read_image", "read_labels", "read_landmarks", "read_pair_list",
-    "read_pairs", "read_review_files", "read_transform", "review_entries", "split_volume_suffix", "suffix_of", "write_bigwarp",
-    "write_image", "write_labels", "write_landmarks", "write_pairs", "write_review_files", "write_transform",
+    "read_described_transform", "read_described_transforms", "read_image", "read_label_names", "read_labels", "read_landmarks",
+    "read_pair_list", "read_pairs", "read_review_files", "read_transform", "review_entries", "split_volume_suffix", "suffix_of",
+    "write_bigwarp", "write_image", "write_labels", "write_landmarks", "write_pairs", "write_review_files", "write_transform",
 ]  # fmt: skip
 
 
@@ -148,7 +148,8 @@ def read_image(path: str | os.PathLike[str], volume: int | None = None, *, allow
 def read_labels(path: str | os.PathLike[str], volume: int | None = None) -> LabelMap:
     """Read a map of whole numbers (structures or a mask) and place it in the world (RAS+ mm).
 
-    Names come from the file itself (3D Slicer's .seg.nrrd) or from a BIDS table beside it (``<name>.tsv``: index, name).
+    Names come from the file itself (3D Slicer's .seg.nrrd) or from a table beside it that has its name (``<name>.tsv``, ``.csv``,
+    ``.ctbl``, ``.lut`` or ``.label``; see `read_label_names`).
 
     Parameters
     ----------

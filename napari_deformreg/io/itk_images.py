@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from ..errors import FileFormatError, InputError
 from ..space import Grid
 from ..space.orientation import lps_to_ras_affine, ras_to_lps_affine
+from .label_names import names_of_segments
 from .paths import atomic_file
 from .raw import RawImage
 
@@ -40,7 +41,10 @@ def read_itk_image(path: Path) -> RawImage:
     image = load_itk_image(path)
     affine = lps_to_ras_affine(itk_affine(image))
     return RawImage(
-        voxels(image), affine, "components" if image.GetNumberOfComponentsPerPixel() > 1 else "volumes", label_names=_segment_names(image)
+        voxels(image),
+        affine,
+        "components" if image.GetNumberOfComponentsPerPixel() > 1 else "volumes",
+        label_names=names_of_segments({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}),
     )
 
 
@@ -122,13 +126,3 @@ def reason(error: Exception) -> str:
 def _jpeg_is_whole(blob: bytes) -> bool:
     """Tell whether the last scan is followed by the end marker; libjpeg itself only fills the rest with gray."""
     return blob.find(b"\xff\xd9", max(blob.rfind(b"\xff\xda"), 0)) >= 0
-
-
-def _segment_names(image: Any) -> dict[int, str]:
-    """Read the names that 3D Slicer keeps in a .seg.nrrd header."""
-    names = {}
-    for key in image.GetMetaDataKeys():
-        found = re.fullmatch(r"Segment(\d+)_LabelValue", key)
-        if found and image.HasMetaDataKey(f"Segment{found[1]}_Name"):
-            names[int(image.GetMetaData(key))] = str(image.GetMetaData(f"Segment{found[1]}_Name"))
-    return names

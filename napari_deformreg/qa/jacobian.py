@@ -208,4 +208,4 @@ def _structure(fixed_labels: LabelMap | None, numbers: np.ndarray | None, start:
         return ""
     found, counts = np.unique(numbers[start : start + size], return_counts=True)
     number = int(found[counts.argmax()])
-    return fixed_labels.label_names.get(number, f"label {number}") if number else ""
+    return fixed_labels.name_of(number) if number else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -97,7 +97,7 @@ def overlap_steps(
         raise InputError(f"Moved labels must lie on the fixed grid {fixed.grid.shape}, not on {moved.grid.shape}. Resample them first.")
     before = None if moving is None else on_grid(moving, fixed.grid)
     numbers = np.array(sorted(set(fixed.labels) | set((moving or moved).labels)), dtype=np.int32)
-    names = {**(moving.label_names if moving is not None else {}), **fixed.label_names}
+    named = replace(fixed, label_names={**(moving.label_names if moving is not None else {}), **fixed.label_names})
     places = [None if part is None else places_of(part.data, numbers) for part in (fixed, moved, before)]
     own_volumes = None if moving is None else _counts(places_of(moving.data, numbers), len(numbers)) * _voxel_mm3(moving.grid)
     surfaces = [None if place is None else _surfaces(place, len(numbers), fixed.grid) for place in places]
@@ -106,7 +106,7 @@ def overlap_steps(
     for n, number in enumerate(numbers.tolist()):
         after, earlier = (_agreement(n, table, surfaces[0], surface) for table, surface in zip(tables, surfaces[1:], strict=True))
         moving_volume = None if own_volumes is None else float(own_volumes[n])
-        rows.append(_row(number, names.get(number, ""), tables[0], n, moving_volume, _voxel_mm3(fixed.grid), earlier, after))
+        rows.append(_row(number, named.name_of(number), tables[0], n, moving_volume, _voxel_mm3(fixed.grid), earlier, after))
         yield Step("evaluate", message="comparing structures", fraction=first + (last - first) * (n + 1) / len(numbers))
     return tuple(rows)
 
@@ -248,7 +248,7 @@ def _row(
     fixed_voxels, moved_voxels = (0, 0) if table is None else (table[n + 1].sum(), table[:, n + 1].sum())
     return StructureOverlap(
         label=number,
-        name=name or f"label {number}",
+        name=name,
         voxels=int(fixed_voxels),
         fixed_volume_mm3=float(fixed_voxels) * voxel_mm3,
         moving_volume_mm3=moving_volume,

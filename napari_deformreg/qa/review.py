@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -158,6 +159,28 @@ class Review(Frozen):
     def with_session(self, session: Mapping[str, Any]) -> Review:
         """Return the review with the window's state; anything that JSON can hold."""
         return self.model_copy(update={"session": json.loads(json.dumps(session))})
+
+    def named(self, names: Mapping[int, str]) -> Review:
+        """Return the review with other names of its structures, by their numbers; nothing is measured again."""
+        changed = {row.name: names[row.label] for row in self.structures if names.get(row.label, row.name) != row.name}
+        if not changed:
+            return self
+        longest_first = "|".join(re.escape(name) for name in sorted(changed, key=len, reverse=True))
+        anywhere = re.compile(rf"(?<!\w)({longest_first})(?!\w)")
+
+        def renamed(text: str) -> str:
+            return anywhere.sub(lambda found: changed[found[1]], text)
+
+        figures = tuple(
+            figure.model_copy(update={"structure": changed.get(figure.structure, figure.structure), "domain": renamed(figure.domain)})
+            if figure.structure
+            else figure
+            for figure in self.figures
+        )
+        structures = tuple(row.model_copy(update={"name": changed.get(row.name, row.name)}) for row in self.structures)
+        folds = tuple(row.model_copy(update={"structure": changed.get(row.structure, row.structure)}) for row in self.folds)
+        attention = tuple(map(renamed, self.attention))
+        return self.model_copy(update={"figures": figures, "structures": structures, "folds": folds, "attention": attention})
 
     def graded_by(self, tolerances: Tolerances) -> Review:
         """Return the review judged by other tolerances; nothing is measured again."""

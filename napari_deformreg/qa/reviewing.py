@@ -146,7 +146,7 @@ def _of_structure(metric: str, value: float, structure: Content, before: float |
     figure, name = f"{metric}_{statistic}" if statistic else metric, structure["name"]
     return GradedFigure(
         figure=figure, title=figure_title(figure), structure=name, value=value, before=before, unit=METRICS[metric].unit,
-        domain=f"structure {name} on the fixed grid", n=structure["voxels"], definition=METRICS[metric].definition,
+        domain=f"{name} on the fixed grid", n=structure["voxels"], definition=METRICS[metric].definition,
         place_mm=structure["center_mm"],
     )  # fmt: skip
 

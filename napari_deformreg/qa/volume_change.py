@@ -73,7 +73,7 @@ def _change(
     center = folds.grid.voxel_to_world(np.array([nearest + [part.start for part in box]], dtype=np.float64))[0]
     return StructureChange(
         label=number,
-        name=labels.label_names.get(number, "") or f"label {number}",
+        name=labels.name_of(number),
         voxels=len(voxels),
         volume_change={name: float(value) for name, value in zip(STATISTICS, percentiles, strict=True)},
         folded_voxels=int(np.count_nonzero(folds.labels[box][inside])),

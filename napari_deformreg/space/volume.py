@@ -64,3 +64,7 @@ class LabelMap:
     def labels(self) -> tuple[int, ...]:
         """The structure numbers that occur, background left out."""
         return tuple(int(n) for n in np.unique(self.data) if n != 0)
+
+    def name_of(self, number: int) -> str:
+        """Name a structure; by its number where it has no name."""
+        return self.label_names.get(number) or f"structure {number}"

@@ -7,7 +7,7 @@ axis-aligned already, what the status bar shows are RAS millimeters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -121,9 +121,14 @@ def labels_layer(labels: LabelMap, **arguments: Any) -> LayerTuple:
     placement = Placement(labels.grid)
     given: dict[str, Any] = {"name": labels.name, **arguments}
     if labels.label_names:
-        rows = {0: "background", **labels.label_names}
-        given.setdefault("features", pd.DataFrame({"index": list(rows), "name": list(rows.values())}))
+        given.setdefault("features", name_features(labels.label_names))
     return placement.to_layer_array(_compact(labels.data)), {**placement.layer_arguments, **given}, "labels"
+
+
+def name_features(names: Mapping[int, str]) -> pd.DataFrame:
+    """Give the features of a Labels layer that name its structures where the mouse is."""
+    rows = {0: "background", **names}
+    return pd.DataFrame({"index": list(rows), "name": list(rows.values())})
 
 
 def _compact(labels: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeformregError
-from ..io import open_result_folder, read_image, read_labels, read_landmarks, split_volume_suffix
+from ..io import open_result_folder, read_image, read_label_names, read_labels, read_landmarks, split_volume_suffix
 from ..io import result_folder as names
 from ..qa import Foreground, fixed_foreground
 from ..result import RegistrationResult
@@ -147,7 +147,7 @@ def picture_of_folder(folder: str | Path, paths: InputPaths | None = None) -> Re
         report=dict(opened.report),
         moving_before=_before(finder.image("moving"), moved),
         fixed_labels=fixed_labels,
-        moved_labels=None if moved_labels is None else read_labels(moved_labels),
+        moved_labels=finder.named(None if moved_labels is None else read_labels(moved_labels)),
         fixed_landmarks=finder.landmarks("fixed_landmarks"),
         moved_points=points,
         foreground=_foreground(fixed, finder.labels("fixed_mask")),
@@ -162,6 +162,7 @@ class _Finder:
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = files
         self.notices: list[str] = []
+        self._names: dict[int, str] | None = None
 
     def image(self, role: str) -> Volume | None:
         """Read an image."""
@@ -171,7 +172,15 @@ class _Finder:
     def labels(self, role: str) -> LabelMap | None:
         """Read a label map."""
         found: LabelMap | None = self._read(role, lambda path: read_labels(*split_volume_suffix(path)))
-        return found
+        return self.named(found)
+
+    def named(self, labels: LabelMap | None) -> LabelMap | None:
+        """Give a label map the names of the run's table."""
+        if labels is None or "label_names" not in self.files:
+            return labels
+        if self._names is None:
+            self._names = self._read("label_names", read_label_names) or {}
+        return replace(labels, label_names={**labels.label_names, **self._names})
 
     def landmarks(self, role: str) -> Landmarks | None:
         """Read landmarks."""
@@ -201,7 +210,7 @@ def _foreground(fixed: Volume | None, mask: LabelMap | None) -> Foreground | Non
 
 
 def _structures(labels: LabelMap | None) -> dict[int, str]:
-    return {} if labels is None else {number: labels.label_names.get(number, f"label {number}") for number in labels.labels}
+    return {} if labels is None else {number: labels.name_of(number) for number in labels.labels}
 
 
 def _before(moving: Volume | None, moved: Volume) -> Volume | None:

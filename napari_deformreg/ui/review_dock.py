@@ -12,6 +12,7 @@ from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeySequen
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from ..errors import DeformregError
+from ..io import read_label_names
 from ..io import result_folder as names
 from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
@@ -108,6 +109,16 @@ class ReviewDock(QWidget):
         self.message.setText(f"Opening {folder} …")
         self.loader.start(lambda: opening_result(Path(folder), paths))
 
+    def name_structures(self, path: Path) -> None:
+        """Name the structures of the case by a table."""
+        try:
+            count = self.desk.name_structures(read_label_names(path))
+        except DeformregError as error:
+            self.structures.message.setText(str(error))
+        else:
+            self.structures.message.setText(f"{path.name} names {count} of {len(self.structures.table.rows_model.rows)} structures.")
+        self.tabs.setCurrentWidget(self.structures)
+
     def open_elsewhere(self) -> None:
         """Ask for a transform of any tool; what was asked for before is still there, to be changed."""
         if self.elsewhere is None:
@@ -150,18 +161,21 @@ class ReviewDock(QWidget):
     # --- Qt ---------------------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept a result folder anywhere on the dock."""
-        if any(path.is_dir() for path in dropped_files(event)):
+        """Accept a result folder anywhere on the dock; with a case on it also a table of its structures' names."""
+        files = dropped_files(event)
+        if any(path.is_dir() for path in files) or (files and self.desk.review is not None):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Open a dropped result folder."""
+        """Open a dropped result folder, or take the names of structures from a dropped table."""
         event.setDropAction(Qt.DropAction.CopyAction)
         event.accept()
         for path in dropped_files(event):
             if path.is_dir():
                 self.open_result(path)
-                return
+            elif self.desk.review is not None:
+                self.name_structures(path)
+            return
 
     def _lay_out(self) -> None:
         self.setAcceptDrops(True)
@@ -199,6 +213,7 @@ class ReviewDock(QWidget):
             shortcut.activated.connect(lambda direction=direction: self.step(direction))
         self.verdict.save_button.clicked.connect(lambda checked=False: self.keeper.save())
         self.verdict.report_button.clicked.connect(lambda checked=False: self._open_report())
+        self.structures.names_given.connect(self.name_structures)
         self.keeper.told.connect(self.verdict.message.setText)
         self.recovery.chosen.connect(lambda kept: self.keeper.recover(kept, self.open_result))
         self._follow(self.own)

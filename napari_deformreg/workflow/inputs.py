@@ -8,7 +8,7 @@ from os import PathLike
 import numpy as np
 
 from ..errors import InputError, SettingsError
-from ..io import read_image, read_labels, read_landmarks, split_volume_suffix
+from ..io import read_image, read_label_names, read_labels, read_landmarks, split_volume_suffix
 from ..settings import Settings
 from ..space import AffineTransform, Grid, LabelMap, LandmarkPairs, Landmarks, Volume
 
@@ -24,7 +24,7 @@ LEAST_START_PAIRS = 3
 
 @dataclass(frozen=True)
 class InputPaths:
-    """The files of one case; an image as ``FILE@N`` is volume N (from 0) of a 4-D file."""
+    """The files of one case; an image as ``FILE@N`` is volume N (from 0) of a 4-D file; `label_names` is for the labels of both sides."""
 
     fixed: AnyPath
     moving: AnyPath
@@ -34,6 +34,7 @@ class InputPaths:
     moving_labels: AnyPath | None = None
     fixed_mask: AnyPath | None = None
     moving_mask: AnyPath | None = None
+    label_names: AnyPath | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +82,14 @@ def read_inputs(paths: InputPaths) -> Inputs:
     InputError
         If a file is missing or cannot be used.
     """
+    names = {} if paths.label_names is None else read_label_names(paths.label_names)
     return Inputs(
         fixed=_image(paths.fixed),
         moving=_image(paths.moving),
         fixed_landmarks=None if paths.fixed_landmarks is None else read_landmarks(paths.fixed_landmarks),
         moving_landmarks=None if paths.moving_landmarks is None else read_landmarks(paths.moving_landmarks),
-        fixed_labels=_labels(paths.fixed_labels),
-        moving_labels=_labels(paths.moving_labels),
+        fixed_labels=_structures(paths.fixed_labels, names),
+        moving_labels=_structures(paths.moving_labels, names),
         fixed_mask=_labels(paths.fixed_mask),
         moving_mask=_labels(paths.moving_mask),
     )
@@ -99,6 +101,11 @@ def _image(path: AnyPath) -> Volume:
 
 def _labels(path: AnyPath | None) -> LabelMap | None:
     return None if path is None else read_labels(*split_volume_suffix(path))
+
+
+def _structures(path: AnyPath | None, names: dict[int, str]) -> LabelMap | None:
+    labels = _labels(path)
+    return None if labels is None else replace(labels, label_names={**labels.label_names, **names})
 
 
 def check_inputs(inputs: Inputs, settings: Settings) -> Inputs:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..io import atomic_file
 from .inputs import AnyPath
 
 if TYPE_CHECKING:
-    from ..qa import Report
+    from ..qa import Report, StructureOverlap
 
 _COLUMNS = {
     # value in the report -> heading
@@ -34,7 +34,7 @@ def _short(number: float | None) -> str:
 
 
 def results_csv(reports: Mapping[str, Report], path: AnyPath) -> None:
-    """Write every number of every report, one a line.
+    """Write every number of every report, one a line; those of single structures have the structure's name as their domain.
 
     Raises
     ------
@@ -47,3 +47,11 @@ def results_csv(reports: Mapping[str, Report], path: AnyPath) -> None:
         for folder, report in reports.items():
             for value in report.values:
                 writer.writerow([folder, value.name, value.before, value.value, value.unit, value.domain, value.n])
+            writer.writerows((folder, *row) for structure in report.structures for row in _structure_rows(structure))
+
+
+def _structure_rows(structure: StructureOverlap) -> Iterable[tuple[object, ...]]:
+    for name, unit in (("dice", "1"), ("hd95_mm", "mm"), ("mean_surface_distance_mm", "mm")):
+        stem, after = name.removesuffix("_mm"), "_mm" if name.endswith("_mm") else ""
+        before, value = (getattr(structure, f"{stem}_{when}{after}") for when in ("before", "after"))
+        yield name, before, value, unit, structure.name, structure.voxels

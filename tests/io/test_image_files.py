@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 from grids import GRIDS, oblique_grid, oriented_grid
 
-from napari_deformreg.errors import InputError
-from napari_deformreg.io import READERS, WRITERS, read_image, read_labels, write_image, write_labels
+from napari_deformreg.errors import FileFormatError, InputError
+from napari_deformreg.io import READERS, WRITERS, read_image, read_label_names, read_labels, write_image, write_labels
 from napari_deformreg.space import Grid, LabelMap, Volume
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -336,6 +336,66 @@ def test_names_beside_the_labels(tmp_path):
     nib.Nifti1Image(np.arange(24, dtype=np.uint8).reshape(4, 3, 2) % 3, np.eye(4)).to_filename(tmp_path / "seg.nii.gz")
     (tmp_path / "seg.tsv").write_text("index\tname\n1\tcaudate\n2\tputamen\n")
     assert read_labels(tmp_path / "seg.nii.gz").label_names == {1: "caudate", 2: "putamen"}
+
+
+FREESURFER = """# a color table
+#No. Label Name:                            R   G   B   A
+
+0   Unknown                                 0   0   0   0
+17  Left-Hippocampus                        220 216 20  0
+1002 ctx-lh-area 25                         1 2 3 0
+"""
+SLICER = "# Color table file colors.ctbl\n# 3 values\n0 Background 0 0 0 0\n17 Left_Hippocampus 220 216 20 255\n1002 ctx 1 2 3 255\n"
+ITK_SNAP = """################
+# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
+    0     0    0    0        0  0  0    "Clear Label"
+   17   220  216   20      0.5  1  1    "Left Hippocampus"
+ 1002     1    2    3        1  1  0    "ctx 4 5"
+"""
+SLICER_CSV = 'LabelValue,Name,Color_R,Color_G,Color_B\n17,"Left hippocampus, whole",220,216,20\n1002,ctx,1,2,3\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "first", "second"),
+    [
+        ("lut.txt", FREESURFER, "Left-Hippocampus", "ctx-lh-area 25"),
+        ("colors.ctbl", SLICER, "Left Hippocampus", "ctx"),
+        ("labels.label", ITK_SNAP, "Left Hippocampus", "ctx 4 5"),
+        ("slicer.csv", SLICER_CSV, "Left hippocampus, whole", "ctx"),
+        ("bids.tsv", "name\tindex\tcolor\nleft hippocampus\t17\t#fff\nctx\t1002\t#000\n", "left hippocampus", "ctx"),
+        ("plain.csv", "\ufeff17,left hippocampus\r\n1002,ctx\r\n", "left hippocampus", "ctx"),
+        ("german.csv", "index;name\n17;Hippocampus, links\n1002;ctx\n", "Hippocampus, links", "ctx"),
+    ],
+)  # fmt: skip
+def test_names_of_labels_in_every_table(tmp_path, name, text, first, second):
+    (tmp_path / name).write_bytes(text.encode())
+    assert read_label_names(tmp_path / name) == {17: first, 1002: second}
+
+
+def test_names_of_labels_of_another_segmentation(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8))
+    image.SetMetaData("Segment0_LabelValue", "17")
+    image.SetMetaData("Segment0_Name", "left lung")
+    sitk.WriteImage(image, str(tmp_path / "other.seg.nrrd"))
+    assert read_label_names(tmp_path / "other.seg.nrrd") == {17: "left lung"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"17 Left 220 216 20 0\nnot a row\n", r"a.txt, line 2 is not like the lines before it.*Expected FreeSurfer"),
+        ("a.csv", b"index,name\n17\n", r"a.csv, line 2 names no structure"),
+        ("a.csv", b"from,to\n17,18\n", r"a.csv, line 2 names no structure"),
+        ("a.csv", b"17,one\n17,two\n", r"line 2 names structure 17 'two'; it was 'one' before"),
+        ("a.tsv", b"# nothing\n", r"names no structure. Expected"),
+        ("a.txt", b"\xff\xfe\x00\x80", r"it is not text"),
+        ("a.nrrd", b"NRRD", r"cannot be read as NRRD"),
+    ],
+)
+def test_tables_that_name_nothing(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match=message):
+        read_label_names(tmp_path / name)
 
 
 def test_a_constant_image_may_be_asked_for(tmp_path):

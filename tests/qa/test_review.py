@@ -29,6 +29,7 @@ from napari_deformreg.qa import (
     worst_first,
 )  # fmt: skip
 from napari_deformreg.result import Provenance
+from napari_deformreg.space import LabelMap
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -221,6 +222,20 @@ def test_other_tolerances_grade_again_without_measuring(review: Review) -> None:
     assert {figure.grade for figure in again.figures if figure.figure == "dice"} == {Grade.RED}
     assert again.tolerances.name == "AAPM TG-132 (changed)"
     assert again.graded_by(review.tolerances) == review
+
+
+def test_structures_are_named_without_measuring(pair: Pair) -> None:
+    unnamed = {name: replace(part, label_names={}) for name, part in pair.report_arguments().items() if isinstance(part, LabelMap)}
+    arguments = {**pair.report_arguments(), **unnamed}
+    plain = build_review(build_report(pair.fixed, pair.moving, pair.moved, pair.moving_before, pair.result, **arguments))
+    known = build_review(_report(pair), created=plain.created)
+    names = pair.report_arguments()["fixed_labels"].label_names
+    assert {row.name for row in plain.structures} == {f"structure {row.label}" for row in plain.structures}
+    assert plain.named(names) == known
+    assert plain.named({}) == plain
+    first, second = (row.label for row in plain.structures[:2])
+    swapped = plain.named({first: f"structure {second}", second: f"structure {first}"})
+    assert [row.name for row in swapped.structures[:2]] == [f"structure {second}", f"structure {first}"]
 
 
 def test_json_reads_back_equal(review: Review) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from cases import write_inputs
 from napari.layers import Layer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QLabel
 from review_helpers import FOLD_VOXEL, planted_outcome
 
@@ -307,6 +308,30 @@ def test_the_verdict_table_is_readable_at_the_usual_width(dock, planted, qtbot):
     source = dock.verdict.editor.message
     qtbot.waitUntil(lambda: source.height() >= source.heightForWidth(source.width()), timeout=20_000)
     assert "proves nothing" in source.text()
+
+
+def test_structures_are_named_by_a_dropped_table(dock, viewer, planted, qtbot, tmp_path):
+    row = dock.structures.table.rows_model.rows[0]
+    table = tmp_path / "names.ctbl"
+    table.write_text(f"{row['label']} Left_lung 1 2 3 255\n", encoding="utf-8")
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(table))])
+    buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    entered = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, buttons, keys)
+    dock.dragEnterEvent(entered)
+    assert entered.isAccepted()
+    dock.dropEvent(QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, buttons, keys))
+    assert {shown["name"] for shown in dock.structures.table.rows_model.rows if shown["label"] == row["label"]} == {"Left lung"}
+    assert any(shown["title"].endswith(": Left lung") for shown in dock.verdict.table.rows_model.rows)
+    assert row["name"] not in {fold["structure"] for fold in dock.folds.table.rows_model.rows}
+    assert dock.tabs.currentWidget() is dock.structures
+    assert "names 1 of" in dock.structures.message.text()
+    features = viewer.layers[parts.FIXED_LABELS].features
+    assert "Left lung" in set(features["name"])
+    assert dock.keeper.dirty
+    table.write_text("nothing\n", encoding="utf-8")
+    dock.name_structures(table)
+    assert "names no structure" in dock.structures.message.text()
 
 
 def test_snapshots_have_captions_and_an_end(dock, qtbot):

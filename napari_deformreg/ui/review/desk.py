@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -9,7 +10,8 @@ from qtpy.QtWidgets import QWidget
 
 from ...qa import Review, Tolerances
 from ...workflow import Outcome
-from ..layers import LayerTuple
+from .. import result_layers as parts
+from ..layers import LayerTuple, name_features
 from ..result_panel import ResultPanel
 from ..shown import ShownResult
 from .places import Places, Point
@@ -42,6 +44,7 @@ class Desk(QObject):
         self.shown: ShownResult | None = None
         self.review: Review | None = None
         self.outcome: Outcome | None = None
+        self._names: dict[int, str] = {}
         self.result_changed = False
         """Whether the result differs from what its folder holds."""
         self.panel: ResultPanel | None = None
@@ -52,14 +55,28 @@ class Desk(QObject):
         self.places.forget()
         self.shown, self.review, self.outcome = shown, review, outcome
         self.result_changed = False
+        self._names = {}
         self.opened.emit()
 
     def exchange(self, shown: ShownResult, review: Review, outcome: Outcome | None, entries: list[LayerTuple], changed: bool) -> None:
         """Go on with another version of the case's result, in the layers that are there."""
-        self.shown, self.review, self.outcome, self.result_changed = shown, review, outcome, changed
+        self.shown, self.review, self.outcome, self.result_changed = shown, review.named(self._names), outcome, changed
         if self.panel is not None:
             self.panel.exchange(outcome, shown.picture, entries)
         self.exchanged.emit()
+
+    def name_structures(self, names: Mapping[int, str]) -> int:
+        """Name the case's structures, in its tables and under the mouse, as long as it is open; tells how many got a name."""
+        if self.review is None:
+            return 0
+        self._names = dict(names)
+        self.review = self.review.named(names)
+        for part in (parts.FIXED_LABELS, parts.MOVED_LABELS):
+            layer = self.layer(part)
+            if layer is not None:
+                layer.features = name_features(names)
+        self.exchanged.emit()
+        return sum(row.label in names for row in self.review.structures)
 
     def replace(self, review: Review) -> None:
         """Go on with another version of the review."""

@@ -22,6 +22,7 @@ from ..scrolling import scrolled
 from ..work import describing, reviewing_transform
 from ..worker import Runner
 from .file_rows import FileList, FileRow
+from .structures_tab import NAMES_FILTER
 from .tab import in_a_row, note
 
 TRANSFORM_FILTER = "Transforms (*.h5 *.hdf5 *.tfm *.txt *.mat *.nii *.nii.gz *.mha *.mhd *.nrrd *.nhdr)"
@@ -38,7 +39,7 @@ CONVENTIONS: dict[str, str] = {
 IMAGES = {"fixed": "Fixed image", "moving": "Moving image"}
 JUDGES = {
     "fixed_labels": "Fixed labels", "moving_labels": "Moving labels", "fixed_landmarks": "Fixed landmarks",
-    "moving_landmarks": "Moving landmarks", "fixed_mask": "Fixed mask", "moving_mask": "Moving mask",
+    "moving_landmarks": "Moving landmarks", "fixed_mask": "Fixed mask", "moving_mask": "Moving mask", "label_names": "Names of labels",
 }  # fmt: skip
 
 ORDER_HELP = "Fixed to moving; fixed points go through the first file first, as antsApplyTransforms -t and greedy -r list them."
@@ -59,7 +60,9 @@ class ElsewhereDialog(QDialog):
         self.setWindowTitle("Review a transform from elsewhere")
         self.resize(640, 720)
         self.files = {role: FileRow(title, VOLUME_FILTER) for role, title in IMAGES.items()}
-        self.files |= {role: FileRow(title, LANDMARK_FILTER if "landmarks" in role else VOLUME_FILTER) for role, title in JUDGES.items()}
+        filters = {"landmarks": LANDMARK_FILTER, "label_names": NAMES_FILTER}
+        for role, title in JUDGES.items():
+            self.files[role] = FileRow(title, next((kind for word, kind in filters.items() if word in role), VOLUME_FILTER))
         self.transform = FileList("Transform, fixed to moving", TRANSFORM_FILTER)
         self.inverse = FileList("Inverse transform, moving to fixed", TRANSFORM_FILTER)
         self.driving = FileRow("Fixed landmarks that drove the registration", LANDMARK_FILTER)

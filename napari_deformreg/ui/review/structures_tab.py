@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ...qa import METRICS, Grade, StructureRow, number_text
-from ..buttons import switch
+from ..buttons import button, switch
 from .contours import Contours
 from .desk import Desk
 from .tab import ReviewTab, in_a_row, note, walk_buttons
@@ -37,10 +40,15 @@ SIDES_SEEN = 3.0
 """Width of what is seen around a large structure, in sides of a cube of its volume."""
 
 
+NAMES_FILTER = "Tables of names (*.txt *.ctbl *.lut *.label *.csv *.tsv *.nrrd)"
+
+
 class StructuresTab(ReviewTab):
     """Structures in a table; choosing one goes there."""
 
     title = "Structures"
+    names_given = Signal(object)
+    """A file with the names of the structures."""
 
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(desk, parent)
@@ -56,8 +64,13 @@ class StructuresTab(ReviewTab):
         self.only.setChecked(True)
         self.message = note()
         self.walk_buttons = walk_buttons(self, "structure")
+        self.names_button = button(
+            "Names…", "Name the structures by a color table of FreeSurfer, 3D Slicer or ITK-SNAP, a CSV or TSV; or drop it on the dock.",
+            self._ask_names,
+        )  # fmt: skip
         column = QVBoxLayout(self)
-        column.addLayout(in_a_row(*self.walk_buttons, self.contours, self.only))
+        column.addLayout(in_a_row(*self.walk_buttons, self.names_button))
+        column.addLayout(in_a_row(self.contours, self.only))
         column.addWidget(self.table, 1)
         column.addWidget(self.message)
 
@@ -67,7 +80,7 @@ class StructuresTab(ReviewTab):
         if self.contours.isChecked():
             self._outline()  # After a repair.
         rows = self.table.rows_model.rows
-        for widget in (*self.walk_buttons, self.contours, self.only):
+        for widget in (*self.walk_buttons, self.contours, self.only, self.names_button):
             widget.setEnabled(bool(rows))
         both = sum(bool(row["in_both"]) for row in rows)
         self.message.setText(f"{both} of {len(rows)} structures occur in both images." if rows else "No labels were given.")
@@ -106,6 +119,11 @@ class StructuresTab(ReviewTab):
             self._outline()
         else:
             self.contours.setChecked(True)
+
+    def _ask_names(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Names of the structures", "", f"{NAMES_FILTER};;All files (*)")
+        if name:
+            self.names_given.emit(Path(name))
 
     def _outline(self, toggled: bool = True) -> None:
         if not self.contours.isChecked() or self.desk.review is None:
