@@ -19,6 +19,7 @@ from ..space import Grid, LabelMap, Landmarks, Transform, TransformChain, Volume
 from .described_transforms import Convention, DescribedTransform, read_described_transform, read_described_transforms
 from .displacement_images import read_itk_field, read_nifti_field
 from .elastix_points import read_elastix_points, write_elastix_points
+from .elastix_transforms import read_text_transform
 from .itk_hdf5 import read_itk_hdf5, write_itk_hdf5
 from .itk_images import read_itk_image, read_picture, write_itk_image
 from .itk_transforms import read_itk_transform, write_itk_matrix, write_itk_transform
@@ -71,7 +72,7 @@ TRANSFORM_READERS: dict[str, Callable[[Path], TransformChain]] = {
     ".h5": read_itk_hdf5,
     ".hdf5": read_itk_hdf5,
     ".tfm": read_itk_transform,
-    ".txt": read_itk_transform,
+    ".txt": read_text_transform,
     ".mat": read_itk_transform,
     ".nii": read_nifti_field,
     ".nii.gz": read_nifti_field,

@@ -21,6 +21,7 @@ from ..errors import FileFormatError, InputError
 from ..space import AffineTransform, DisplacementField, Grid, TransformChain
 from ..space.orientation import lps_to_ras, lps_to_ras_matrix
 from .displacement_images import DISPLACEMENT_VECTOR, VECTOR, read_itk_field
+from .elastix_transforms import files_before, is_elastix_transform, read_elastix_transform
 from .itk_hdf5 import read_itk_hdf5
 from .itk_transforms import read_itk_transform
 from .nifti import load_nifti, nifti_affine, stored_array
@@ -181,11 +182,19 @@ def _in_ras(vectors: Float[np.ndarray, "i j k 3"], meant: str, grid: Grid) -> Fl
 def _text(path: Path, convention: Convention) -> tuple[TransformChain, str]:
     matrix = _matrix_of_text(path)
     if matrix is None:
+        if is_elastix_transform(path):
+            return read_elastix_transform(path), _elastix_words(path)
         return read_itk_transform(path), "ITK transform file: LPS mm by definition"
     if convention == "lps":
         return TransformChain((AffineTransform(lps_to_ras_matrix(matrix)),)), "4 x 4 matrix between LPS worlds, fixed to moving, as told"
     words = "4 x 4 matrix between RAS worlds, fixed to moving, as greedy and c3d write it (not for FSL's matrices, which look alike)"
     return TransformChain((AffineTransform(matrix),)), words
+
+
+def _elastix_words(path: Path) -> str:
+    before = files_before(path)
+    first = f", after {' and '.join(before)} as it says itself" if before else ""
+    return f"elastix's transform parameters: LPS mm by definition{first}"
 
 
 def _matrix_of_text(path: Path) -> Float[np.ndarray, "4 4"] | None:

@@ -35,7 +35,7 @@ def read_itk_transform(path: Path) -> TransformChain:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise FileFormatError(f"{path} is not an ITK transform file, or damaged ({reason(error)}). Export it again.") from error
-    return TransformChain(tuple(_from_itk(part, path) for part in _parts(transform)))
+    return TransformChain(tuple(link_from_itk(part, path) for part in _parts(transform)))
 
 
 def write_itk_transform(path: Path, chain: Transform) -> None:
@@ -128,7 +128,8 @@ def _parts(transform: Any) -> list[Any]:
     return [part for link in reversed(links) for part in _parts(link)]
 
 
-def _from_itk(transform: Any, path: Path) -> AffineTransform | DisplacementField:
+def link_from_itk(transform: Any, path: Path) -> AffineTransform | DisplacementField:
+    """Return a linear transform or a displacement field of ITK's as a link of a chain, RAS+ mm."""
     if transform.IsLinear():
         return AffineTransform(lps_to_ras_matrix(_linear_matrix(transform)))
     if transform.GetTransformEnum() == sitk.sitkDisplacementField:
