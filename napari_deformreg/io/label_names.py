@@ -5,6 +5,8 @@ newer CSV), ITK-SNAP's label descriptions (``17 220 216 20 1 1 1 "Left hippocamp
 and the segments in the header of an NRRD file (.seg.nrrd).
 """
 
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import csv
