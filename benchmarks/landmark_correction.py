@@ -6,10 +6,10 @@
 
 CASE_DIR holds `fixed.*`, `moving.*` and `{fixed,moving}_landmarks.csv`; RESULT_FOLDER is a poor result of it (such as one with
 `refine.mode` off). Each pair is one click and one correction. Which half is clicked, and in which order, is drawn at random, `--draws`
-times, by seeds from 0 on; every figure is the median over the draws of the mean error over the judging landmarks. One order alone tells
-little: whether a click helps the judges depends on where they happen to lie. Beside it: doing nothing; a thin-plate spline through the same
-pairs alone, and through what the poor result leaves of them; our corrections without the image. `--times` makes fifty corrections of random
-clicks and tells how long they take.
+times, by seeds from 0 on; a figure is the mean over the draws of the mean error over the judging landmarks, and below it the median over
+the draws of what is left of that draw's first error. One order alone tells little: whether a click helps the judges depends on where they
+happen to lie. Beside it: doing nothing; a thin-plate spline through the same pairs alone, and through what the poor result leaves of them;
+our corrections without the image. `--times` makes fifty corrections of random clicks and tells how long they take.
 """
 
 from __future__ import annotations
@@ -110,18 +110,26 @@ def draw(
 
 
 def table(name: str, draws: list[dict[str, Any]]) -> str:
-    """Return the case's rows of the table, medians over the draws."""
+    """Return the case's rows of the table: means over the draws, and medians of what is left of each draw's first error."""
     counts = sorted(set.intersection(*(set(one["ours"]["tre"]) for one in draws)))
 
-    def median(key: str) -> str:
-        rows = [one[key]["tre"] if "tre" in one[key] else one[key] for one in draws]
-        return " | ".join(f"{np.median([row[n] for row in rows]):.2f}" for n in counts)
+    def rows_of(key: str) -> list[dict[int, float]]:
+        return [one[key]["tre"] if "tre" in one[key] else one[key] for one in draws]
+
+    def mean(key: str) -> str:
+        return " | ".join(f"{np.mean([row[n] for row in rows_of(key)]):.2f}" for n in counts)
+
+    def left(key: str) -> str:
+        rows = zip(rows_of(key), draws, strict=True)
+        parts = [[row[n] / one["nothing"] for n in counts] for row, one in rows]
+        return " | ".join(f"{100 * part:.0f} %" for part in np.median(parts, axis=0))
 
     titles = {"ours": "points and image", "without_image": "points alone, local", "thin_plate_over": "thin-plate over the result",
               "thin_plate": "thin-plate alone (BigWarp)"}  # fmt: skip
     lines = [f"| {name} | " + " | ".join(f"n = {n}" for n in counts) + " |", "|" + "---|" * (len(counts) + 1)]
-    lines.append("| doing nothing | " + " | ".join([f"{np.median([one['nothing'] for one in draws]):.2f}"] * len(counts)) + " |")
-    lines += [f"| {title} | {median(key)} |" for key, title in titles.items()]
+    lines.append("| doing nothing | " + " | ".join([f"{np.mean([one['nothing'] for one in draws]):.2f}"] * len(counts)) + " |")
+    lines += [f"| {title} | {mean(key)} |" for key, title in titles.items()]
+    lines += [f"| left of the error: {title} | {left(key)} |" for key, title in titles.items()]
     ours = [one["ours"] for one in draws]
     cpu = np.concatenate([one["cpu"] for one in ours])
     lines.append(

@@ -318,6 +318,8 @@ class PairDoubt:
         Whether no fold-free map can meet it and its neighbors at once.
     is_outlier : bool
         Whether it should be looked at.
+    looks_worse : float or None
+        How much less the images look alike at the pair than at the best place around: 0 as much, 1 not at all; None if not looked at.
     reason : str
         Why, for people; empty if it is none.
     """
@@ -328,3 +330,4 @@ class PairDoubt:
     needs_fold: bool
     is_outlier: bool
     reason: str = ""
+    looks_worse: float | None = None

@@ -62,17 +62,20 @@ class LevelOptimizer:
         Landmark and label terms on the displacement.
     window : (1, 1, i, j, k) tensor, optional
         What the velocity is multiplied with, on its lattice: where it is 0 nothing moves, whatever the steps do.
+    present : (1, 3, i, j, k) tensor, optional
+        A displacement that is there already, on the velocity's lattice in its voxels: what is regularized is both together (to first
+        order), so that one local change after the other gets no wilder than one registration.
     """
 
     def __init__(
         self, pair: LevelPair, velocity: Float[Tensor, "1 3 i j k"], settings: Settings, terms: list[tuple[float, Term]],
-        window: Float[Tensor, "1 1 i j k"] | None = None,
+        window: Float[Tensor, "1 1 i j k"] | None = None, present: Float[Tensor, "1 3 i j k"] | None = None,
     ) -> None:
         self.pair = pair
         self.settings = settings.refine
         self.margin = settings.folds.margin
         self.terms = terms
-        self.window = window
+        self.window, self.present = window, present
         self.velocity = velocity
         self.best_velocity = velocity
         self.best_loss = math.inf
@@ -104,7 +107,8 @@ class LevelOptimizer:
             other, slope = self._one_way(self._backward, integrate(velocity, -1.0, squarings), [])
             loss, gradient = 0.5 * (loss + other), gradient.sub_(slope).mul_(0.5)
         if self.settings.regularizer != "none":
-            value, slope = REGULARIZERS[self.settings.regularizer](velocity, self._grid)
+            total = velocity if self.present is None else velocity + self.present
+            value, slope = REGULARIZERS[self.settings.regularizer](total, self._grid)
             loss += self.settings.regularizer_weight * value
             gradient.add_(slope, alpha=self.settings.regularizer_weight)
         return loss, self.windowed(gradient)

@@ -60,8 +60,8 @@ def clicks(grid, n=14, seed=2):
 
 
 def test_a_misclick_is_found_and_the_others_are_not_accused():
-    grid = cube(40)
-    session, pairs = CorrectionSession(*pair_with_bump(grid), result_of(grid)), clicks(grid)
+    grid = cube(56)
+    session, pairs = CorrectionSession(*pair_with_bump(grid, reach_mm=20.0), result_of(grid)), clicks(grid)
     assert not any(doubt.is_outlier for doubt in session.doubts(pairs))
     moved = pairs.moving_points.copy()
     moved[4] += [0.0, 9.0, -6.0]
@@ -69,6 +69,28 @@ def test_a_misclick_is_found_and_the_others_are_not_accused():
     assert [doubt.name for doubt in doubts if doubt.is_outlier] == ["p4"]
     assert "from where its neighbors" in doubts[4].reason
     assert doubts[4].by_others_mm > 8.0
+    assert doubts[4].looks_worse > 0.3
+    assert max(doubt.looks_worse for doubt in doubts if doubt.name != "p4") < 0.2
+
+
+def test_the_images_find_a_misclick_that_no_neighbor_can():
+    """Two pairs predict nothing of each other; 7 mm off, the images differ."""
+    grid = cube(56)
+    session, pairs = CorrectionSession(*pair_with_bump(grid, reach_mm=20.0), result_of(grid)), clicks(grid, 2)
+    assert not any(doubt.is_outlier for doubt in session.doubts(pairs))
+    moved = pairs.moving_points + np.array([[5.0, -4.0, 3.0], [0.0, 0.0, 0.0]])
+    wrong = LandmarkPairs(pairs.names, pairs.fixed_points, moved)
+    none = session.doubts(wrong, looks_at_most=0)
+    assert [doubt.looks_worse for doubt in none[:1]] == [None]
+    assert [doubt.is_outlier for doubt in session.doubts(wrong)] == [True, False]
+    assert "less alike" in session.doubts(wrong)[0].reason
+
+
+def test_a_partner_far_away_looks_like_any_place():
+    grid = cube(40)
+    session, pairs = CorrectionSession(*pair_with_bump(grid), result_of(grid)), clicks(grid, 1)
+    far = LandmarkPairs(pairs.names, pairs.fixed_points, pairs.moving_points + 500.0)
+    assert session.doubts(far)[0].looks_worse == 1.0
 
 
 def test_swapped_partners_need_a_fold():

@@ -66,13 +66,14 @@ class CanvasMouse:
         event = QMouseEvent(kind, point, self.canvas.mapToGlobal(point), button, buttons, Qt.KeyboardModifier.NoModifier)
         QApplication.sendEvent(self.canvas, event)
 
-    def click(self, place):
+    def click(self, place, before_release=lambda: None):
         """Press and release at a place."""
         self._send(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
         self._send(QEvent.Type.MouseButtonPress, place, Qt.MouseButton.LeftButton)
+        before_release()
         self._send(QEvent.Type.MouseButtonRelease, place, Qt.MouseButton.NoButton)
 
-    def drag(self, start, end, pieces=6):
+    def drag(self, start, end, pieces=6, before_release=lambda: None):
         """Press at one place, move in pieces, release at the other."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         self._send(QEvent.Type.MouseMove, start, Qt.MouseButton.NoButton)
@@ -81,6 +82,7 @@ class CanvasMouse:
             time.sleep(0.012)  # vispy leaves out what follows faster.
             self._send(QEvent.Type.MouseMove, start + part * (end - start), Qt.MouseButton.LeftButton)
             QApplication.processEvents()  # napari tells its layers of a move in a later turn.
+        before_release()
         self._send(QEvent.Type.MouseButtonRelease, end, Qt.MouseButton.NoButton)
 
     def show_slice(self, place):

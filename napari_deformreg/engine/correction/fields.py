@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from ...space import Box, DisplacementField, Grid, invert_points
 from ...space.box import voxels_per_mm
 from ...space.jacobian import digital_fold_mask, displacement_mm_to_vox, displacement_vox_to_mm
 from ..kernels import cpu, fold_cpu
+
+DAMPED_STEP = 0.4
+"""Part of what is missing that the inverse takes up where a whole step led away."""
 
 INVERSE_PASSES = 3
 """Newton-like passes over the changed part of the inverse; it starts within a tenth of a voxel of the solution."""
@@ -129,12 +133,35 @@ def inverse_after(
     before = fields.backward_in(target)
     after = _at_box(back_flow, before, box, target)
     felt = ndimage.binary_dilation((after != before).any(axis=0), iterations=2)
-    for _ in range(passes):
-        around = _read_box(fields, after, target).joined(box)
+
+    def residual(inverse: Float[np.ndarray, "3 a b c"]) -> Float[np.ndarray, "3 a b c"]:
+        around = _read_box(fields, inverse, target).joined(box)
         forward = fields.forward_in(around)
         forward[(slice(None), *box.within(around))] = after_vox
-        after = fold_cpu.inverse_update(after, _at_box(forward, after, around, target))
-    return fields.backward_patch(target, after, felt)
+        return _at_box(forward, inverse, around, target)
+
+    return fields.backward_patch(target, _improved(after, residual, passes), felt)
+
+
+def _improved(
+    inverse: Float[np.ndarray, "3 a b c"], residual: Callable[[Float[np.ndarray, "3 a b c"]], Float[np.ndarray, "3 a b c"]], passes: int
+) -> Float[np.ndarray, "3 a b c"]:
+    """Take Newton-like steps, each only where it brings the inverse nearer.
+
+    Where the map is nearly folded the inverse is so steep that a step leads away, and one after the other ever farther; a short step
+    straight along what is missing is tried there next.
+    """
+    left = residual(inverse)
+    off = np.einsum("dijk,dijk->ijk", left, left)
+    refused = np.zeros(off.shape, bool)
+    for _ in range(passes):
+        trial = np.where(refused, inverse - DAMPED_STEP * left, fold_cpu.inverse_update(inverse, left))
+        found = residual(trial)
+        square = np.einsum("dijk,dijk->ijk", found, found)
+        better = square < off
+        inverse, left, off = np.where(better, trial, inverse), np.where(better, found, left), np.where(better, square, off)
+        refused = ~better
+    return np.ascontiguousarray(inverse)
 
 
 def _at_box(outer: Float[np.ndarray, "3 i j k"], inner: Float[np.ndarray, "3 a b c"], outer_box: Box, inner_box: Box) -> np.ndarray:

@@ -23,6 +23,7 @@ from ..tensors import guarded, one_torch_thread
 from .doubts import doubts_of
 from .fields import INVERSE_PASSES, PresentFields, composed, reach_voxels
 from .images import CachedImages
+from .looks import looks_worse
 from .points import before_affine
 from .regions import (
     STEPS_HARDER,
@@ -101,6 +102,15 @@ class CorrectionSession:
         with guarded():
             self.images = CachedImages.of(fixed, moving, result.affine, result.settings, (fixed_mask, moving_mask))
         self._touched: tuple[Box, Box] | None = None
+        self._seen: dict[tuple[float, ...], float | None] = {}
+
+    def warm_up(self) -> None:
+        """Make a correction that nobody sees: the first one of a process loads and compiles for seconds what all later ones use."""
+        point = self.fixed_grid.center[None]
+        pair = LandmarkPairs(("middle",), point, self.carried(point) + 0.5 * finest_spacing(self.fixed_grid))
+        self.preview(pair, pair.names)
+        self.correct(pair, pair.names)
+        self.suggest(point[0])
 
     def correct(
         self, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings | None = None, *,
@@ -289,7 +299,7 @@ class CorrectionSession:
             return hit_velocity(lattice, spline_velocity(lattice)), lattice
         carried = self.images.carried_in(box, task.present)
         velocity, lattice = refined_velocity(
-            self.images.fixed_in(box), carried, place, grids, self.settings, settings.points_weight, settings.steps
+            self.images.fixed_in(box), carried, place, grids, self.settings, settings.points_weight, settings.steps, task.present
         )
         return (hit_velocity(lattice, velocity) if settings.points_weight == 1 else velocity), lattice
 
@@ -336,7 +346,7 @@ class CorrectionSession:
         with guarded(), one_torch_thread():
             velocity, lattice = refined_velocity(
                 self.images.fixed_in(place.box), self.images.carried_in(place.box, base), place, image_grids(place.box, self.fixed_grid),
-                changed, chosen.points_weight, steps,
+                changed, chosen.points_weight, steps, base,
             )
 
             def change(part: float) -> tuple[np.ndarray, np.ndarray]:
@@ -395,11 +405,35 @@ class CorrectionSession:
         with guarded(), one_torch_thread():
             return suggested_partner(self.images, self.fields, np.asarray(point, dtype=np.float64), reach_mm)
 
-    def doubts(self, pairs: LandmarkPairs, weights: Mapping[str, float] | None = None) -> tuple[PairDoubt, ...]:
-        """Tell which pairs disagree with their neighbors and the automatic result, or with each other so that only a fold could do it."""
+    def doubts(
+        self, pairs: LandmarkPairs, weights: Mapping[str, float] | None = None, *, looks_at_most: int | None = None
+    ) -> tuple[PairDoubt, ...]:
+        """Tell which pairs disagree with neighbors, automatic result and images, or with each other so that only a fold could do it.
+
+        Parameters
+        ----------
+        looks_at_most : int, optional
+            How many pairs are compared in the images that were not before: each takes a tenth of a second. The others' turn comes with
+            the next call.
+        """
         used = np.array([weights is None or weights.get(name, 1.0) > 0 for name in pairs.names], dtype=bool)
         affine, first = self.automatic.affine, self.automatic.displacement
-        return doubts_of(pairs, used, affine.map(first.map(pairs.fixed_points)), affine, float(self.fixed_grid.spacing.max()))
+        looks = self._looks(pairs, looks_at_most)
+        carried = affine.map(first.map(pairs.fixed_points))
+        return doubts_of(pairs, used, carried, affine, self.fixed_grid.spacing, looks)
+
+    def _looks(self, pairs: LandmarkPairs, at_most: int | None) -> list[float | None]:
+        """Compare pairs in the images, by the automatic result; what was compared before is remembered."""
+        first = PresentFields(self.fixed_grid, self.automatic.displacement.displacement_mm, self._inverse.displacement_mm)
+        found, left = [], len(pairs) if at_most is None else at_most
+        for fixed, moving in zip(pairs.fixed_points, pairs.moving_points, strict=True):
+            key = (*fixed.tolist(), *moving.tolist())
+            if key not in self._seen and left > 0:
+                left -= 1
+                with guarded(), one_torch_thread():
+                    self._seen[key] = looks_worse(self.images, first, fixed, moving)
+            found.append(self._seen.get(key))
+        return found
 
     def _finished(self, task: Task, settled: Settled, passes: int) -> Correction:
         place, present, after = task.place, task.present, settled.after_vox

@@ -1,10 +1,11 @@
 """One place solved again: a velocity within a window, driven by the images and by landmark pairs.
 
 With phi the present map and psi = exp(W v), the new map is phi o psi: W is 0 beyond the radius, so psi is the identity there, and psi is a
-diffeomorphism of the window onto itself. What is minimized is S(fixed, carried o psi) + R(W v) + lambda mean_n |psi(p_n) - s_n|^2, with
-carried the moving image as the present map shows it and s_n the place that phi carries to the n-th moving landmark. Steps alternate between
-two blocks of the unknowns: the images' (`LevelOptimizer`, its force smoothed and scaled) and the landmarks' (a spline through what is
-missing, which moves a landmark's surroundings with it, where the derivative of the distance alone would only prick one voxel).
+diffeomorphism of the window onto itself. What is minimized is S(fixed, carried o psi) + R(u + W v) + lambda mean_n |psi(p_n) - s_n|^2, with
+u the present displacement, carried the moving image as the present map shows it, and s_n the place that phi carries to the n-th moving
+landmark. Steps alternate between two blocks of the unknowns: the images' (`LevelOptimizer`, its force smoothed and scaled) and the
+landmarks' (a spline through what is missing, which moves a landmark's surroundings with it, where the derivative of the distance alone
+would only prick one voxel).
 """
 
 from __future__ import annotations
@@ -204,7 +205,8 @@ def pull_part(points_weight: float) -> float:
 
 
 def refined_velocity(
-    fixed: Placed, carried: Placed, place: Place, grids: list[Grid], settings: Settings, points_weight: float, steps: int
+    fixed: Placed, carried: Placed, place: Place, grids: list[Grid], settings: Settings, points_weight: float, steps: int,
+    present: Float[np.ndarray, "3 i j k"],
 ) -> tuple[Tensor, Lattice]:
     """Minimize over images and points, coarse to fine; the velocity (without the window) and its lattice.
 
@@ -214,6 +216,8 @@ def refined_velocity(
         The fixed image in the box and the moving one as the present map carries it there.
     grids : list of Grid, coarse to fine
         On which the images are compared, with the box's corners.
+    present : (3, i, j, k) array
+        The displacement by which `carried` is carried, in the box's voxels.
     """
     near = torch.from_numpy((place.window > 0).astype(np.float32))[None, None]
     inside = replace(fixed, weight=near if fixed.weight is None else near * fixed.weight)
@@ -222,19 +226,20 @@ def refined_velocity(
     for lattice, grid, count in zip(lattices, grids, _step_counts(steps, len(grids)), strict=True):
         pair = LevelPair(at_grid(inside, grid), at_grid(carried, grid), (0, 0, 0))
         base = None if velocity is None else resize_field(velocity, lattice.grid.shape)
-        velocity = _one_level(pair, base, lattice, settings, points_weight, count)
+        there = resize_field(torch.from_numpy(present)[None], lattice.grid.shape)
+        velocity = _one_level(pair, base, lattice, settings, points_weight, count, there)
     assert velocity is not None  # there is at least one level
     return velocity, lattices[-1]
 
 
 def _one_level(
-    pair: LevelPair, base: Tensor | None, lattice: Lattice, settings: Settings, points_weight: float, steps: int
+    pair: LevelPair, base: Tensor | None, lattice: Lattice, settings: Settings, points_weight: float, steps: int, present: Tensor
 ) -> Tensor:
     """Take the steps of one level; the first level chooses between what is there and the splines."""
     place, nothing = lattice.place, torch.zeros((1, 3, *lattice.grid.shape))
     driven = lattice.spline is not None
     terms: list[tuple[float, Term]] = [(point_weight(points_weight), _distance_term(place, pair.fixed.grid))] if driven else []
-    optimizer = LevelOptimizer(pair, nothing if base is None else base, settings, terms, lattice.window)
+    optimizer = LevelOptimizer(pair, nothing if base is None else base, settings, terms, lattice.window, present)
     if base is None and driven:
         optimizer.velocity = min((nothing, spline_velocity(lattice)), key=lambda start: optimizer.evaluate(start)[0])
     for _ in range(steps):

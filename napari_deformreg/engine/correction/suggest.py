@@ -87,12 +87,12 @@ def _searched(
     carried = at_grid(images.carried_in(searched, fields.forward_in(searched)), grid)
     at, around = np.clip(np.rint(grid.world_to_voxel(np.stack([point, point + way]))), 0, np.array(grid.shape) - 1).astype(int)
     patch, reach = (reach_voxels(grid, length, 0).astype(int) for length in (patch_mm, reach_mm))
-    cost, origin = _costs(mind_ssc(fixed.data), mind_ssc(carried.data), (at, around), patch, reach, grid.spacing / patch_mm)
+    cost, origin = costs_around(mind_ssc(fixed.data), mind_ssc(carried.data), (at, around), patch, reach, grid.spacing / patch_mm)
     offset, confidence = _best(cost, origin, around - at, grid.spacing, reach_mm, HOME_COST if spacing_mm > 0 else 0.0)
     return grid.affine[:3, :3] @ offset, confidence
 
 
-def _costs(
+def costs_around(
     fixed: Float[Tensor, "1 c i j k"], carried: Float[Tensor, "1 c i j k"], places: tuple[np.ndarray, np.ndarray], patch: np.ndarray,
     reach: np.ndarray, spacing: np.ndarray,
 ) -> tuple[Float[np.ndarray, "a b d"], np.ndarray]:
@@ -131,18 +131,18 @@ def _best(
     cost: Float[np.ndarray, "a b d"], origin: np.ndarray, middle_offset: np.ndarray, spacing: np.ndarray, reach_mm: float, home_cost: float
 ) -> tuple[Float[np.ndarray, "3"], float]:
     """Return the offset of the best place, in voxels and parts of them, and how sure it is."""
-    distance = _distance(cost.shape, middle_offset - origin, spacing)
+    distance = distances(cost.shape, middle_offset - origin, spacing)
     middle = float(np.median(cost))
     spread = middle - float(cost.min())
     judged = cost + home_cost * spread * np.square(distance / reach_mm)
     best = np.array(np.unravel_index(int(np.where(distance <= reach_mm, judged, np.inf).argmin()), cost.shape))
-    rivals = judged[(_distance(cost.shape, best, np.ones(3)) > RIVAL_VOX) & (distance <= reach_mm)]
+    rivals = judged[(distances(cost.shape, best, np.ones(3)) > RIVAL_VOX) & (distance <= reach_mm)]
     lowest = float(judged[tuple(best)])
     gap = (float(rivals.min()) - lowest) / max(middle - lowest, 1e-9) if rivals.size else 0.0
     return best + origin + _below_voxels(judged, best), float(np.clip(gap, 0.0, 1.0))
 
 
-def _distance(shape: tuple[int, ...], center: np.ndarray, spacing: np.ndarray) -> Float[np.ndarray, "a b d"]:
+def distances(shape: tuple[int, ...], center: np.ndarray, spacing: np.ndarray) -> Float[np.ndarray, "a b d"]:
     """Return every place's distance to a center."""
     i, j, k = (np.square((np.arange(n) - c) * s) for n, c, s in zip(shape, center, spacing, strict=True))
     return np.asarray(np.sqrt(i[:, None, None] + j[None, :, None] + k[None, None, :]))

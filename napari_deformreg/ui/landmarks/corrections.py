@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ...engine.correction import CorrectionSession
     from ...engine.correction.regions import RegionKind
 
+LOOKS_AT_MOST = 6
+"""Pairs compared in the images at once: the next click must not wait for more."""
+
 MARGIN_VOX = 2
 """Around a box, so that differences at its rim see both sides."""
 
@@ -156,6 +159,7 @@ class Corrections:
         outcome = finished(evaluate_folder_steps(case, paths)) if isinstance(case, Path) else case
         self._outcome, self._stack, self._driving, self._done = outcome, [], [], 0
         self._session = correction_session(outcome)
+        self._session.warm_up()
 
     def suggest(self, fixed_mm: Float[np.ndarray, "3"]) -> Suggestion:
         """Look for the partner of a place in the fixed image."""
@@ -163,7 +167,7 @@ class Corrections:
 
     def doubts(self, pairs: LandmarkPairs, weights: dict[str, float]) -> tuple[PairDoubt, ...]:
         """Tell which pairs disagree with the others or with the registration."""
-        return self._ready().doubts(pairs, weights)
+        return self._ready().doubts(pairs, weights, looks_at_most=LOOKS_AT_MOST)
 
     def preview(self, order: Order) -> Update:
         """Show what a spline through the landmarks would do to the registration as it is."""
