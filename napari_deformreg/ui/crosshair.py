@@ -60,19 +60,27 @@ class Crosshair:
                 if layer not in kept:
                     garbage.remove(self._viewer.layers, layer)
 
+    @property
+    def present(self) -> bool:
+        """Whether the viewer has one."""
+        return bool(crosshairs_of(self._viewer))
+
     def is_gone_with(self, layer: Any) -> bool:
         """Tell whether this layer, just removed, was the crosshair that is shown now."""
         return self in _shown and part_of(layer) == CROSSHAIR and not crosshairs_of(self._viewer)
 
     def _add(self, lines: Float[np.ndarray, "6 2 3"], spacing: np.ndarray) -> None:
         layers = self._viewer.layers
-        active = layers.selection.active
+        selected = set(layers.selection)
         metadata = {METADATA_KEY: {"role": "result", "part": CROSSHAIR}}
         look = {"edge_color": CROSSHAIR_COLOR, "vector_style": "line", "edge_width": 0.4, "opacity": 0.8}
         place_in = {"scale": _scale(spacing), "units": UNITS, "axis_labels": AXIS_LABELS}
-        self._viewer.add_layer(Layer.create(lines, {"name": CROSSHAIR, "metadata": metadata, **look, **place_in}, "vectors"))
-        if active is not None and active in layers:
-            layers.selection.active = active
+        made = Layer.create(lines, {"name": CROSSHAIR, "metadata": metadata, **look, **place_in}, "vectors")
+        # Another layer selected and the first one again: telling it would make all controls twice, for nothing.
+        with garbage.put_off(), layers.selection.events.blocker_all():
+            self._viewer.add_layer(made)
+            layers.selection.clear()
+            layers.selection.update(selected)
 
 
 def crosshairs_of(viewer: Any) -> list[Any]:

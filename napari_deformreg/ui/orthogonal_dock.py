@@ -56,6 +56,10 @@ class OrthogonalDock(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self.redraw)
+        self._first_crosshair = QTimer(self)
+        self._first_crosshair.setSingleShot(True)
+        self._first_crosshair.setInterval(REDRAW_MS)
+        self._first_crosshair.timeout.connect(self._draw_crosshair)
         self._lay_out()
         self._connect()
         self.schedule()
@@ -92,23 +96,26 @@ class OrthogonalDock(QWidget):
         """Draw both views and the crosshair anew."""
         if not self._life.alive or self._viewer.dims.ndim < 3:
             return
-        present = [layer for layer in self._viewer.layers if is_sliceable(layer)]
-        arrays = [layer for layer in present if not isinstance(layer, Points)]
+        arrays = self._arrays()
         extent, place = whole_extent(arrays), self.place
         anatomical = any(layers.is_placed(layer) for layer in arrays)
         for view, plane in zip(self.views, self._planes(), strict=True):
             view.plane, view.anatomical = plane, anatomical
             pictures = [self._picture(layer, plane, place) for layer in arrays if layer.visible]
-            points = [layer for layer in present if layer.visible and isinstance(layer, Points)]
+            points = [layer for layer in self._viewer.layers if isinstance(layer, Points) and layer.visible and is_sliceable(layer)]
             marks = [mark for layer in points for mark in marks_of(layer, plane, place)]
             view.show_slices(place, [found for found in pictures if found is not None], marks, extent)
-        self._draw_crosshair(arrays, extent, place)
+        if self.crosshair.present:
+            self._draw_crosshair()
+        else:
+            self._first_crosshair.start()  # A new layer takes longer than both views: it comes in a turn of its own.
 
     def shut_down(self) -> None:
         """Follow the viewer no more, and take the crosshair away; for a dock or window that goes away."""
         if not self._life.end():
             return
         self._timer.stop()
+        self._first_crosshair.stop()
         self._drawn.clear()
         self.crosshair.forget()
         self._viewer.mouse_drag_callbacks.remove(self._on_canvas_press)
@@ -181,12 +188,18 @@ class OrthogonalDock(QWidget):
         self._drawn[id(layer), plane.name] = (look, (picture, as_image(picture)))
         return self._drawn[id(layer), plane.name][1]
 
-    def _draw_crosshair(self, arrays: list[Any], extent: tuple[np.ndarray, np.ndarray] | None, place: Place) -> None:
+    def _arrays(self) -> list[Any]:
+        """Return the layers that have slices."""
+        return [layer for layer in self._viewer.layers if is_sliceable(layer) and not isinstance(layer, Points)]
+
+    def _draw_crosshair(self) -> None:
+        arrays = self._arrays()
+        extent = whole_extent(arrays)
         if extent is None or not self.show_crosshair.isChecked() or self._viewer.dims.ndim != 3:
             self.crosshair.forget()
             return
         spacing = np.min([np.asarray(layer.scale, dtype=np.float64) for layer in arrays], axis=0)
-        self.crosshair.draw(place, extent, spacing)
+        self.crosshair.draw(self.place, extent, spacing)
 
     def _on_canvas_press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
         """Go to where the canvas is clicked: pressed and released at one place, with nothing else to do there."""
