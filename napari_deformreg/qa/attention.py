@@ -67,7 +67,7 @@ def _about_folds(folds: FoldReport) -> Iterable[str]:
         structure = f" in {worst.structure}" if worst.structure else ""
         yield (
             f"The deformation folds at {count} voxels of the foreground ({folds.foreground.digital_percent:.3g} %) in {len(inside)} "
-            f"places; the worst{structure} at ({place}) mm RAS. Anatomy is not carried faithfully there."
+            f"place{'s' * (len(inside) > 1)}; the worst{structure} at ({place}) mm RAS. Anatomy is not carried faithfully there."
         )
 
 

@@ -294,16 +294,17 @@ def test_figures_are_graded_and_tolerances_edited(dock, planted, qtbot):
 def test_the_verdict_table_is_readable_at_the_usual_width(dock, planted, qtbot):
     dock.tabs.setCurrentWidget(dock.verdict)
     table = dock.verdict.table
-    dock.resize(480, 850)
+    dock.resize(400, 850)
     rows, columns = table.rows_model.rows, table.rows_model.columns
     judged = [figure for figure in worst_first(dock.desk.review.figures) if figure.tolerance is not None]
     assert [row["grade"] for row in rows] == [figure.grade for figure in judged]
-    for place, column in enumerate(columns[:4]):
+    assert [column.key for column in columns[:4]] == ["title", "value_text", "limits_text", "grade"]
+    for place, column in enumerate(columns[1:3], start=1):
         texts = [column.text(row[column.key]) for row in rows if row[column.key] is not None]
         widest = max(table.fontMetrics().horizontalAdvance(text) for text in texts)
-        assert column.key == "title" or table.columnWidth(place) > widest, f"{column.title} is cut"
-    place = [column.key for column in columns].index("grade")
-    assert sum(table.columnWidth(n) for n in range(place)) < 480 - 40, "the grade begins within the dock"
+        assert table.columnWidth(place) > widest, f"{column.title} is cut"
+    assert sum(table.columnWidth(n) for n in range(3)) < 400 - 40, "value and limits are seen beside the figure in a narrow dock"
+    assert all(row["title"] in row["title_tip"] for row in rows)
     table.choose_value("figure", "inverse_consistency_mm_p95")
     source = dock.verdict.editor.message
     qtbot.waitUntil(lambda: source.height() >= source.heightForWidth(source.width()), timeout=20_000)

@@ -19,9 +19,9 @@ def figure_row(figure: GradedFigure) -> Row:
     """Write one figure as a row of texts."""
     unit = "" if figure.unit == "1" else f" {figure.unit}"
     texts = {key: "–" if value is None else f"{value:.3g}{unit}" for key, value in (("value", figure.value), ("before", figure.before))}
-    tip = f"<p>{figure.definition}</p><p>Domain: {figure.domain} (n = {figure.n}).</p><p>{figure.why}</p>"
-    judged = "" if figure.tolerance is None else f"<p>Tolerance: {figure.tolerance_text}.</p><p>{figure.tolerance.source}</p>"
     title = f"{figure.title}: {figure.structure}" if figure.structure else figure.title
+    tip = f"<p><b>{title}</b></p><p>{figure.definition}</p><p>Domain: {figure.domain} (n = {figure.n}).</p><p>{figure.why}</p>"
+    judged = "" if figure.tolerance is None else f"<p>Tolerance: {figure.tolerance_text}.</p><p>{figure.tolerance.source}</p>"
     return {
         **dict(figure), "title": title, "value_text": texts["value"], "before_text": texts["before"],
         "place_text": None if figure.place_mm is None else ", ".join(f"{mm:.1f}" for mm in figure.place_mm),

@@ -41,6 +41,8 @@ class Column:
         Writes the value for people.
     longest : str
         The column is as wide as this at least: a text that may come below the rows that are measured.
+    characters : int
+        The column is about this wide at most when it is filled; 0 for no limit. A hand may widen it.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Column:
     tip: str = ""
     text: Callable[[Any], str] = str
     longest: str = ""
+    characters: int = 0
 
 
 def digits(places: int) -> Callable[[Any], str]:
@@ -164,6 +167,7 @@ class RowTable(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setItemDelegate(_Graded(self))
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         # Unsorted until a title is clicked: rows come in the order that matters most, the worst first.
         self.setSortingEnabled(True)
         self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
@@ -178,10 +182,11 @@ class RowTable(QTableView):
         """Show other rows; none is chosen."""
         self.rows_model.set_rows(rows)
         self.resizeColumnsToContents()
+        letters = self.fontMetrics()
         for place, column in enumerate(self.rows_model.columns):
-            if column.longest:
-                needed = self.fontMetrics().horizontalAdvance(column.longest) + MARGIN
-                self.setColumnWidth(place, max(self.columnWidth(place), needed))
+            width = max(self.columnWidth(place), letters.horizontalAdvance(column.longest) + MARGIN)
+            most = column.characters * letters.averageCharWidth() or width
+            self.setColumnWidth(place, min(width, most))
 
     def show_rows(self, rows: Sequence[Row], key: str, value: Any) -> None:
         """Show other rows, and choose the first one with this value; nobody is told of either."""

@@ -19,10 +19,10 @@ from .tables import GRADE_COLORS, Column, Row, RowsModel, RowTable
 from .tolerance_editor import ToleranceEditor
 
 COLUMNS = (
-    Column("title", "figure"),
+    Column("title", "figure", characters=24),
     Column("value_text", "value", longest="0.0556 mm"),
     LIMITS_COLUMN,
-    Column("grade", "grade", "Each figure is graded on its own; the whole is not.", lambda grade: str(grade.value), "not measured"),
+    Column("grade", "grade", "Each figure is graded on its own; the whole is not.", lambda grade: str(grade.value)),
     Column("n", "n", "Points, voxels or structures behind the figure."),
     Column("before_text", "before"),
     Column("domain", "domain", "Over what it was taken."),
