@@ -14,12 +14,15 @@ LIMITS_COLUMN = Column(
     "limits_text", "limits", "The tolerance: green up to the first limit, amber up to the second, red beyond. ≥: down to them."
 )
 
+SHORT = {"dice": "Dice", "mean_surface_distance_mm": "distance", "hd95_mm": "HD95"}
+"""Figures of structures by names that leave room for the structure's."""
+
 
 def figure_row(figure: GradedFigure) -> Row:
     """Write one figure as a row of texts."""
     unit = "" if figure.unit == "1" else f" {figure.unit}"
     texts = {key: "–" if value is None else f"{value:.3g}{unit}" for key, value in (("value", figure.value), ("before", figure.before))}
-    title = f"{figure.title}: {figure.structure}" if figure.structure else figure.title
+    title = f"{figure.structure}: {SHORT.get(figure.figure, figure.title)}" if figure.structure else figure.title
     tip = f"<p><b>{title}</b></p><p>{figure.definition}</p><p>Domain: {figure.domain} (n = {figure.n}).</p><p>{figure.why}</p>"
     judged = "" if figure.tolerance is None else f"<p>Tolerance: {figure.tolerance_text}.</p><p>{figure.tolerance.source}</p>"
     return {
