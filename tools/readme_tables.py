@@ -28,10 +28,17 @@ def efforts_table() -> str:
     return "\n".join([head, *(_effort_row(name, text) for name, text in EFFORT_HELP.items())])
 
 
+SEARCH_WITH_NETWORK = {
+    "never": "no coarse search where there is a network",
+    "refused": "in volumes no coarse search where a network's start is taken",
+    "always": "",
+}
+
+
 def _effort_row(name: str, text: str) -> str:
     effort = EFFORTS[name]
     also = [
-        "" if effort.search_beside_network else "no coarse search where a network offers a start",
+        SEARCH_WITH_NETWORK[effort.search_with_network],
         "" if effort.integrate_full else "integrated on the velocity's lattice",
         f"inverse to {effort.inverse_residual_vox:g} voxels in the mean" if effort.inverse_residual_vox else "",
     ]

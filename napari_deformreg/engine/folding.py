@@ -153,12 +153,21 @@ FELT = np.argwhere(np.ones((7, 7, 7))) - 3
 
 def _grown(voxels: np.ndarray, shape: tuple[int, ...], steps: np.ndarray) -> np.ndarray:
     """Return the voxels that are some step away from any of the given ones, in their order on the lattice."""
-    mask, last = np.zeros(shape, np.bool_), np.array(shape) - 1
+    last = np.array(shape) - 1
+    if len(voxels) * len(steps) * SORTED_FRACTION < np.prod(shape):  # to sort a few is faster than to look through the whole lattice
+        at = (voxels[:, None] + steps).reshape(-1, 3)
+        i, j, k = at[((at >= 0) & (at <= last)).all(axis=1)].T
+        return np.stack(np.unravel_index(np.unique(np.ravel_multi_index((i, j, k), shape)), shape), axis=-1)
+    mask = np.zeros(shape, np.bool_)
     for step in steps:
         at = voxels + step
         i, j, k = at[((at >= 0) & (at <= last)).all(axis=1)].T
         mask[i, j, k] = True
     return np.argwhere(mask)
+
+
+SORTED_FRACTION = 50
+"""Voxels of the lattice for each voxel that is sorted, from which sorting is faster."""
 
 
 def even_out(field: Float[np.ndarray, "3 i j k"], mask: Bool[np.ndarray, "i j k"], margin: float) -> None:

@@ -46,8 +46,8 @@ REACH_FRACTION = 0.15
 SHARES: dict[StageName, tuple[float, float]] = {
     "prepare": (0.0, 0.02),
     "affine": (0.02, 0.12),
-    "search": (0.12, 0.18),
-    "predict": (0.18, 0.2),
+    "predict": (0.12, 0.16),
+    "search": (0.16, 0.2),
     "refine": (0.2, 0.9),
     "folds": (0.9, 0.96),
     "inverse": (0.96, 1.0),
@@ -203,8 +203,11 @@ def _run(
     with run.timed("prepare"):
         case = _case(device, fixed, moving, run.settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)
-    starts = [*(yield from _search(case, affine, run)), *(yield from _predict(case, affine, run))]
-    start = _chosen_start(case, affine, starts, run)
+    predicted = yield from _predict(case, affine, run)
+    start = _chosen_start(case, affine, predicted, run)
+    searched = yield from _search(case, affine, start, run)
+    if searched:
+        start = _chosen_start(case, affine, [*searched, *predicted], run)
     flows, status = yield from _refine(case, affine, start, run)
     return (yield from _export(fixed, case, affine, flows, status, run))
 
@@ -249,10 +252,18 @@ def _position(case: Case, settings: Settings) -> AffineTransform:
     return fit_start(case.landmarks, affine=settings.affine.mode != "rigid")
 
 
-def _search(case: Case, affine: AffineTransform, run: Run) -> Generator[Step, Control | None, list[Start]]:
+def _is_search_spared(case: Case, predicted: Start | None, run: Run) -> bool:
+    """Tell whether what the network gave makes the search superfluous; in a slice it takes no time, and now and then is better."""
+    if run.model is None or run.settings.search.mode == "on" or run.effort.search_with_network == "always":
+        return False
+    return run.effort.search_with_network == "never" or (predicted is not None and not case.fixed.grid.is_2d)
+
+
+def _search(
+    case: Case, affine: AffineTransform, predicted: Start | None, run: Run
+) -> Generator[Step, Control | None, list[Start]]:
     """Run the coarse search, if it is wanted."""
-    settings = run.settings
-    spared = run.model is not None and settings.search.mode != "on" and not run.effort.search_beside_network
+    settings, spared = run.settings, _is_search_spared(case, predicted, run)
     if spared or settings.search.mode == "off" or settings.search.reach_mm <= 0 or settings.refine.mode == "off" or run.finish_now:
         return []
     with run.timed("search"):

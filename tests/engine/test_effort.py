@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from test_stages import errors_mm, structure_points
 
 from napari_deformreg.engine import register, stages
@@ -9,7 +10,7 @@ from napari_deformreg.engine.plan import plan_levels
 from napari_deformreg.errors import SettingsError
 from napari_deformreg.phantom import small_pair
 from napari_deformreg.settings import EFFORTS, PRESETS, Settings
-from napari_deformreg.space import Grid
+from napari_deformreg.space import AffineTransform, Grid
 from napari_deformreg.space.jacobian import digital_fold_mask, displacement_mm_to_vox
 
 QUICK = Settings().changed(refine={"steps": (20, 20, 20, 15), "cpu_velocity_mvox": 0.016})
@@ -65,11 +66,24 @@ def test_effort_is_kept_in_the_settings_file():
         Settings.from_json('{"effort": "faster"}')
 
 
-def test_the_network_spares_the_search_when_fast(pair, monkeypatch):
+@pytest.mark.parametrize(
+    ("effort", "predicted", "wanted"),
+    [("fast", True, False), ("fast", False, False), ("default", True, False), ("default", False, True), ("best", True, True)],
+)
+def test_the_network_spares_the_search(pair, monkeypatch, effort, predicted, wanted):
     searched = []
-    monkeypatch.setattr(stages, "coarse_search_steps", lambda *given, **more: searched.append(1) or iter(()))
-    run = stages.Run(QUICK.changed(effort="fast"), QUICK, stages.choose_device("cpu"), model=object())
+    found = stages.Start("found", torch.zeros((1, 3, 4, 4, 4)))
+
+    def search(*given, **more):
+        searched.append(1)
+        return found.velocity
+        yield
+
+    monkeypatch.setattr(stages, "coarse_search_steps", search)
+    cpu = stages.choose_device("cpu")
+    run = stages.Run(QUICK.changed(effort=effort), QUICK, cpu, model=object())
+    case = stages._case(cpu, pair.fixed, pair.moving, QUICK, (None, None), None, (None, None))
     with pytest.raises(StopIteration) as end:
-        next(stages._search(None, None, run))
-    assert end.value.value == []
-    assert not searched
+        next(stages._search(case, AffineTransform.identity(), found if predicted else None, run))
+    assert [start.name for start in end.value.value] == (["training-free"] if wanted else [])
+    assert bool(searched) == wanted

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_deformreg.engine import folding
 from napari_deformreg.engine.folding import invert_field, push_off_folds, repair
 from napari_deformreg.engine.kernels import fold_cpu
 from napari_deformreg.engine.sampling import compose, integrate, smooth
@@ -144,3 +145,15 @@ def test_the_inverse_of_a_changed_field_inverts_it():
     assert after < 0.2 * before
     assert after < 0.02
     assert miss < 0.05
+
+
+def test_a_few_grown_voxels_are_those_of_the_whole_lattice(monkeypatch):
+    rng = np.random.default_rng(5)
+    shape = (30, 41, 25)
+    voxels = np.argwhere(rng.random(shape) < 2e-4)
+    assert len(voxels) > 1
+    wanted = []
+    for fraction in (0, 10**9):
+        monkeypatch.setattr(folding, "SORTED_FRACTION", fraction)
+        wanted.append(folding._grown(voxels, shape, folding.FELT))
+    np.testing.assert_array_equal(*wanted)
