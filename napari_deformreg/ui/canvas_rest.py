@@ -148,32 +148,32 @@ class ResizeRest(QObject):
 
 
 class StepRest(QObject):
-    """Lets the list of layers wait while one moves through slices: each brings new thumbnails, and all rows are painted for them.
+    """Lets thumbnails wait while one moves on through slices: each step brings new ones, and all rows of the list are painted for them.
 
     Parameters
     ----------
     viewer : napari.Viewer
         Whose slices are watched.
-    member : QWidget
-        Anything in its window.
+    parent : QObject
+        Whoever needs it.
     """
 
-    def __init__(self, viewer: Any, member: QWidget) -> None:
-        super().__init__(member)
+    def __init__(self, viewer: Any, parent: QObject) -> None:
+        super().__init__(parent)
         self._viewer = viewer
-        self._rest = ListRest(member)
+        self._held: WeakSet[Any] = WeakSet()
         self._following = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(STEPS_END_MS)
-        self._timer.timeout.connect(self._rest.end)
+        self._timer.timeout.connect(self._end)
 
     def start(self) -> None:
         """Follow the slices."""
         if not self._following:
             self._following = True
-            # First in line: the layers take their slices, and with them new thumbnails, on the same event.
-            self._viewer.dims.events.current_step.connect(self._on_step, position="first")
+            # napari's own callbacks always come first: the first step is told, those that follow it are not.
+            self._viewer.dims.events.current_step.connect(self._on_step)
 
     def stop(self) -> None:
         """Follow no more."""
@@ -181,11 +181,20 @@ class StepRest(QObject):
             self._following = False
             self._viewer.dims.events.current_step.disconnect(self._on_step)
         self._timer.stop()
-        self._rest.end()
+        self._end()
 
     def _on_step(self, event: Any = None) -> None:
-        self._rest.begin()
+        for layer in self._viewer.layers:
+            if layer.visible and layer not in self._held:
+                self._held.add(layer)
+                layer.events.thumbnail.block()
         self._timer.start()
+
+    def _end(self) -> None:
+        held, self._held = list(self._held), WeakSet()
+        for layer in held:
+            layer.events.thumbnail.unblock()
+            layer.events.thumbnail()
 
 
 def canvases(widget: QWidget) -> list[Any]:

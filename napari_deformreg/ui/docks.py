@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from . import garbage
 from .dock_life import DockLife
@@ -47,6 +47,8 @@ class _Opening(QWidget):
         self._waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
+        # Or napari fills the column up with empty space, which would stay above the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._column.addWidget(self._waiting)
         self._turns = Turns(self)
         pieces = self._open()

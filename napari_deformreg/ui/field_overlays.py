@@ -61,8 +61,7 @@ class FieldOverlays(QObject):
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self.redraw)
         self._dims = viewer.dims
-        # Before napari slices the layers: what is drawn then is drawn once.
-        self._dims.events.current_step.connect(self._on_step, position="first")
+        self._dims.events.current_step.connect(self._on_step)
         for event in (self._dims.events.order, self._dims.events.ndisplay):
             event.connect(self.schedule)
         for layer in self._layers():
@@ -116,8 +115,8 @@ class FieldOverlays(QObject):
         index = int(np.clip(round(place), 0, self._field.shape[axis] - 1))
         return View(axis, index, self.slab, flat=dims.ndisplay == 2)
 
-    def redraw(self, draw: bool = True) -> None:
-        """Give what is visible its vectors of the displayed slice, and `draw` them at once."""
+    def redraw(self) -> None:
+        """Draw what is visible anew."""
         if self._dims.ndim < 3:
             return
         began = time.thread_time()
@@ -125,7 +124,7 @@ class FieldOverlays(QObject):
         if self._quiver is not None and self._shown(self._quiver):
             found = overlays.arrows(self._field, view, self.spacing_mm, scale=self.scale, region=self.region)
             features = pd.DataFrame({"length_mm": found.length_mm.astype(np.float64)})
-            _replace(self._quiver, found.vectors, features, self._field.width(overlays.ARROW_WIDTH, found.spacing_mm), draw=draw)
+            _replace(self._quiver, found.vectors, features, self._field.width(overlays.ARROW_WIDTH, found.spacing_mm))
             self.drawn.emit(len(found.vectors), found.spacing_mm)
         if self._lines is not None and self._shown(self._lines):
             lines = grid_lines(self._field, view, self.spacing_mm, self.region)
@@ -133,14 +132,14 @@ class FieldOverlays(QObject):
             features = pd.DataFrame({"length_mm": lines.length_mm})
             # In the plane the image is beneath; in space colors tell what is near from what is far.
             color = parts.GRID_COLOR if view.flat else "length_mm"
-            _replace(self._lines, lines.segments, features, width, color, draw)
+            _replace(self._lines, lines.segments, features, width, color)
         self._cost_ms = 1000 * (time.thread_time() - began)
 
     def _on_step(self, event: Any = None) -> None:
         if self._cost_ms > AT_ONCE_MS:
             self.schedule()
         else:
-            self.redraw(draw=False)
+            self.redraw()
 
     def _shown(self, layer: Any) -> bool:
         return bool(layer.visible) and layer in self._viewer.layers
@@ -149,11 +148,9 @@ class FieldOverlays(QObject):
         return [layer for layer in (self._quiver, self._lines) if layer is not None]
 
 
-def _replace(
-    layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float, color: str | None = None, draw: bool = True
-) -> None:
+def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float, color: str | None = None) -> None:
     """Show other vectors; the colors follow the new features, or become one."""
-    with changed_at_once(layer, draw):
+    with changed_at_once(layer):
         layer.data = vectors
         layer.features = features
         if color is not None and len(vectors):

@@ -8,17 +8,10 @@ from typing import Any
 
 
 @contextmanager
-def changed_at_once(layer: Any, draw: bool = True) -> Iterator[None]:
+def changed_at_once(layer: Any) -> Iterator[None]:
     """Let a layer take several changes, and draw it anew once; each alone would draw all of its vectors.
 
     Nobody else is told of them. The thumbnail stays as it is: it would take five times as long as all the rest.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        What changes.
-    draw : bool
-        False where napari is about to take a slice of it anyway, as when one goes to another slice.
     """
     layer.refresh = lambda *_, **__: None
     try:
@@ -26,5 +19,4 @@ def changed_at_once(layer: Any, draw: bool = True) -> Iterator[None]:
             yield
     finally:
         del layer.refresh
-    if draw:
-        layer.refresh(thumbnail=False, highlight=False)
+    layer.refresh(thumbnail=False, highlight=False)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QLabel
 
 from napari_deformreg.ui import canvas_rest
 from napari_deformreg.ui.adding import LayerAdder
-from napari_deformreg.ui.canvas_rest import CanvasRest, ResizeRest, at_rest
+from napari_deformreg.ui.canvas_rest import CanvasRest, ResizeRest, StepRest, at_rest
 
 pytestmark = pytest.mark.window
 
@@ -111,3 +111,29 @@ def test_layers_are_added_with_the_list_painted_afterwards_and_the_last_one_sele
     assert [name for name in told if name is not None] == ["second", "third"]
     chosen = names.selectionModel().selectedIndexes()
     assert [index.data() for index in chosen] == ["third"]
+
+
+def test_thumbnails_wait_while_slices_pass_and_are_told_once_afterwards(window, qtbot, monkeypatch):
+    # A machine that has more to do may take its time for a step.
+    monkeypatch.setattr(canvas_rest, "STEPS_END_MS", 3000)
+    viewer, layer, label, _ = window
+    hidden = viewer.add_image(np.zeros((20, 30, 40), np.float32), contrast_limits=(0, 1), visible=False)
+    told = []
+    for each in (layer, hidden):
+        each.events.thumbnail.connect(lambda event, name=each.name: told.append(name))
+    rest = StepRest(viewer, label)
+    rest.start()
+    viewer.dims.set_current_step(0, 5)
+    before = np.array(layer.thumbnail)
+    told.clear()
+    for n in range(6, 9):
+        viewer.dims.set_current_step(0, n)
+        qtbot.wait(20)
+    assert told == []
+    assert not np.array_equal(layer.thumbnail, before), "the thumbnail itself follows the slices"
+    qtbot.waitUntil(lambda: told == [layer.name], timeout=20_000)
+    viewer.dims.set_current_step(0, 3)
+    rest.stop()
+    told.clear()
+    viewer.dims.set_current_step(0, 4)
+    assert told == [layer.name], "nothing is held back any more"

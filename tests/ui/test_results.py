@@ -188,10 +188,17 @@ def test_arrows_and_grid_come_together_with_the_slice(shown, qtbot):
     for part in (parts.QUIVER, parts.DEFORMED_GRID):
         panel.controls.toggles[part].setChecked(True)
     qtbot.wait(200)
+    drawn = {parts.QUIVER: [], parts.DEFORMED_GRID: []}
+    for part, slices in drawn.items():
+        # What napari draws, when it draws it.
+        found[part].events.set_data.connect(lambda event, layer=found[part], slices=slices: slices.append(set(layer.data[:, 0, 0])))
     for index in (9, 12, 7):
+        for slices in drawn.values():
+            slices.clear()
         viewer.dims.set_current_step(0, index)
-        for part in (parts.QUIVER, parts.DEFORMED_GRID):
+        for part, slices in drawn.items():
             assert set(found[part].data[:, 0, 0]) == {index}
+            assert slices[-1] == {index}, "drawn, and not the slice before"
 
 
 @pytest.mark.window

@@ -175,9 +175,13 @@ def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, plan
     lines = {part: found[name] for part, (name, _) in SIDES.items()}
     for part, layer in lines.items():
         assert_outlines(layer, np.asarray(found[part].data) == row["label"], viewer.dims.current_step[0])
+    drawn = []
+    fixed_lines = lines[parts.FIXED_LABELS]
+    fixed_lines.events.set_data.connect(lambda event: drawn.append(set(fixed_lines.data[:, 0, 0])))
     viewer.dims.set_current_step(0, viewer.dims.current_step[0] + 1)
     here = viewer.dims.current_step[0]
-    qtbot.waitUntil(lambda: set(lines[parts.FIXED_LABELS].data[:, 0, 0]) == {here}, timeout=60_000)
+    qtbot.waitUntil(lambda: set(fixed_lines.data[:, 0, 0]) == {here}, timeout=60_000)
+    qtbot.waitUntil(lambda: drawn[-1:] == [{here}], timeout=60_000)
     qtbot.mouseClick(dock.structures.only, Qt.MouseButton.LeftButton)
     settle(dock, qtbot)
     every = np.asarray(found[parts.FIXED_LABELS].data)

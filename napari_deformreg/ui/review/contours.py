@@ -83,8 +83,8 @@ class Contours(QObject):
         """Whether the lines are still to come."""
         return self._adder.busy or self._timer.isActive()
 
-    def redraw(self, draw: bool = True) -> None:
-        """Give the layers the outlines of the displayed slice, and `draw` them at once."""
+    def redraw(self) -> None:
+        """Draw the outlines of the displayed slice."""
         began = time.thread_time()
         fresh = []
         for part, (name, color) in SIDES.items():
@@ -94,7 +94,7 @@ class Contours(QObject):
             lines = self._lines(np.asarray(labels.data))
             layer = self._drawn.get(part)
             if layer is not None and layer in self._desk.viewer.layers:
-                with changed_at_once(layer, draw):
+                with changed_at_once(layer):
                     layer.data = lines
             else:
                 fresh.append(self._entry(lines, name, color))
@@ -138,13 +138,8 @@ class Contours(QObject):
             return
         self._following = following
         events = self._desk.viewer.dims.events
-        for event in (events.order, events.ndisplay):
-            (event.connect if following else event.disconnect)(self._schedule)
-        if following:
-            # Before napari slices the layers: what is drawn then is drawn once.
-            events.current_step.connect(self._on_step, position="first")
-        else:
-            events.current_step.disconnect(self._on_step)
+        for event, action in ((events.current_step, self._on_step), (events.order, self._schedule), (events.ndisplay, self._schedule)):
+            (event.connect if following else event.disconnect)(action)
 
     def _schedule(self, event: Any = None) -> None:
         self._timer.start()
@@ -154,7 +149,7 @@ class Contours(QObject):
         if self._cost_ms > AT_ONCE_MS or self._adder.busy:
             self._schedule()
         else:
-            self.redraw(draw=False)
+            self.redraw()
 
 
 def outline(plane: Shaped[np.ndarray, "r c"], axis: int, index: int) -> Float[np.ndarray, "n 2 3"]:
