@@ -167,10 +167,18 @@ class Window:
                 raise TimeoutError("waited too long")
             self.wait(0.02)
 
+    def hand(self) -> None:
+        """Move the mouse a little, as a hand does: what waits for the window to be at rest is not to come in the middle of work."""
+        from qtpy.QtGui import QCursor
+
+        place = QCursor.pos()
+        QCursor.setPos(place.x() + (1 if place.x() % 2 else -1), place.y())
+
     def act(self, phase: str, action: Callable[[], Any], settle: float = 0.5, done: Callable[[], bool] | None = None) -> None:
         """Do one thing from within the event loop, as a click does, and wait until it is done and the window has settled."""
         from qtpy.QtCore import QTimer
 
+        self.hand()
         self.heartbeat.enter(phase)
         QTimer.singleShot(0, action)
         self.wait(settle)
@@ -195,6 +203,7 @@ class Window:
         found = []
         self.heartbeat.enter(phase)
         for action in actions:
+            self.hand()
             self.heartbeat.take()
             QTimer.singleShot(0, action)
             self.wait(settle)

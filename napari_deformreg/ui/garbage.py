@@ -3,7 +3,7 @@
 With napari loaded there are some 350 000 objects, and looking at all of them takes a quarter of a second in which the window does not
 answer. So what exists when the first dock opens is set aside; collections then look only at what came later, a fifth of it with a result
 shown. Garbage among what was set aside, such as layers that were there before the dock and are removed, is collected in one go when nobody
-will notice: some time after they were removed, with nothing under way and the mouse at rest.
+will notice: some time after they were removed, with nothing under way, and mouse and keys at rest.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QCursor
+from qtpy.QtWidgets import QWidget
 
 REST_MS = 8000
 """How long nothing must have moved before tidying up."""
+
+_HANDS = (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress, QEvent.Type.Wheel)
+"""Beside the mouse's place: what tells that somebody is working."""
 
 _holders: set[Hold] = set()
 
@@ -93,6 +97,7 @@ class Tidier(QObject):
         self._busy = busy
         self._removed: list[weakref.ref[Any]] = []
         self._place = QCursor.pos()
+        self._touched = False
         self._timer = QTimer(self)
         self._timer.setInterval(REST_MS)
         self._timer.timeout.connect(self._look)
@@ -102,15 +107,25 @@ class Tidier(QObject):
         if earlier is not None:
             self._removed.append(weakref.ref(earlier))
         self._place = QCursor.pos()
+        parent = self.parent()
+        window = parent.window().windowHandle() if isinstance(parent, QWidget) else None
+        if window is not None:
+            window.installEventFilter(self)  # The first that hears of keys and clicks; again and again is once.
         self._timer.start()
 
     def stop(self) -> None:
         """Withdraw what was asked."""
         self._timer.stop()
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Notice that somebody is working."""
+        self._touched = self._touched or event.type() in _HANDS
+        return False
+
     def _look(self) -> None:
-        place = QCursor.pos()
-        if self._busy() or place != self._place:
+        place, touched = QCursor.pos(), self._touched
+        self._touched = False
+        if self._busy() or touched or place != self._place:
             self._place = place
             return
         self._timer.stop()

@@ -4,6 +4,9 @@ import gc
 import weakref
 
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit
 
 from napari_deformreg.ui import garbage
 from napari_deformreg.ui.turns import Turns
@@ -130,3 +133,20 @@ def test_tidying_waits_until_nothing_is_under_way(qtbot, monkeypatch):
     qtbot.waitUntil(lambda: tidied == [1], timeout=2000)
     qtbot.wait(100)
     assert tidied == [1]
+
+
+def test_tidying_waits_while_keys_are_pressed(qtbot, monkeypatch):
+    monkeypatch.setattr(garbage, "REST_MS", 300)
+    tidied = []
+    monkeypatch.setattr(garbage, "tidy", lambda removed: tidied.append(len(removed)))
+    window = QLineEdit()
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    tidier = garbage.Tidier(lambda: False, window)
+    tidier.ask(None)
+    for _ in range(8):
+        QTest.keyClick(window.windowHandle(), Qt.Key.Key_K)
+        qtbot.wait(100)
+    assert tidied == []
+    qtbot.waitUntil(lambda: tidied == [0], timeout=10_000)
