@@ -9,7 +9,7 @@ from numba import njit
 
 from ...space.slabs import run_slabs
 from .cpu import _cell
-from .encoder_cpu import exponentials, mean_of_three
+from .encoder_cpu import LARGE, exponentials, mean_of_three
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -150,7 +150,7 @@ def _expect_slab(first, stop, data, sharpness, velocity, out):  # type: ignore[n
         _mean_of_rows(smooth, column)
         for i in range(ni):
             here, block = column[i], out[i, j]
-            highest[:] = np.float32(-np.inf)
+            highest[:] = -LARGE
             for s in range(shifts):
                 for k in range(nk):
                     value = here[s, k] * sharpness

@@ -11,6 +11,9 @@ from ...space.slabs import run_slabs
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
+LARGE = np.float32(3e38)
+"""Above every number that occurs; infinity itself is not allowed where the compiler may reorder (`fastmath`)."""
+
 LARGEST_SPREAD = 1e3
 """A voxel's spread is bounded to this factor above and below the mean spread, as in the twin."""
 
@@ -56,7 +59,7 @@ def _distances(i, j, padded, pairs, single, distances, low, mean):  # type: igno
     """
     count, nk = distances.shape
     ni, nj = padded.shape[0] - 2, padded.shape[1] - 2
-    low[:] = np.float32(np.inf)
+    low[:] = LARGE
     mean[:] = np.float32(0)
     for c in range(count):
         single[:] = np.float32(0)
