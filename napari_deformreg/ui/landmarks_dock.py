@@ -14,7 +14,7 @@ from ..errors import DeformregError
 from ..qa import RESEARCH_USE_ONLY
 from .adding import load_units
 from .comparison import Mode
-from .dock_life import DockLife
+from .dock_life import LOOK_MS, DockLife
 from .landmarks import keeper
 from .landmarks.keeper import KeptPairs, PairKeeper
 from .landmarks.pair_desk import PairDesk
@@ -64,7 +64,7 @@ class LandmarksDock(QWidget):
         self._panels: list[ResultPanel] = []
         self._looking = QTimer(self)
         self._looking.setSingleShot(True)
-        self._looking.setInterval(0)
+        self._looking.setInterval(LOOK_MS)
         self._looking.timeout.connect(self._look_for_panels)
         self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
         self.desk = PairDesk(viewer, self)
@@ -166,7 +166,9 @@ class LandmarksDock(QWidget):
             shortcut.activated.connect(lambda name=name: self.act(name))
 
     def _on_inserted(self, event: Any) -> None:
-        self._look_for_panels()
+        """Look once while layers are being added, not within each: there are thousands of widgets to look through."""
+        if not self._looking.isActive():
+            self._looking.start()
 
     def _look_for_panels(self) -> None:
         """Follow the results that docks of this window show; offer what an earlier window left unsaved."""

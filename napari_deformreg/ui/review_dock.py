@@ -18,7 +18,7 @@ from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
 from .adding import load_units
 from .buttons import button
-from .dock_life import DockLife
+from .dock_life import LOOK_MS, DockLife
 from .input_rows import dropped_files
 from .open_folder import opening_result
 from .process import in_process
@@ -64,7 +64,7 @@ class ReviewDock(QWidget):
         self._panels: list[ResultPanel] = []
         self._looking = QTimer(self)
         self._looking.setSingleShot(True)
-        self._looking.setInterval(0)
+        self._looking.setInterval(LOOK_MS)
         self._looking.timeout.connect(self._look_for_panels)
         self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
         self.desk = Desk(viewer, self)
@@ -233,7 +233,9 @@ class ReviewDock(QWidget):
         self.message.setText(str(error))
 
     def _on_inserted(self, event: Any) -> None:
-        self._look_for_panels()
+        """Look once while layers are being added, not within each: there are thousands of widgets to look through."""
+        if not self._looking.isActive():
+            self._looking.start()
 
     def _look_for_panels(self) -> None:
         """Follow the results that other docks of this window show; offer what an earlier window left unsaved."""
