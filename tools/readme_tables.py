@@ -30,8 +30,8 @@ def efforts_table() -> str:
 
 SEARCH_WITH_NETWORK = {
     "never": "no coarse search where there is a network",
-    "refused": "in volumes no coarse search where a network's start is taken",
-    "always": "",
+    "rival": "in volumes a coarser search beside a network's start, in full where it wins even so",
+    "full": "",
 }
 
 

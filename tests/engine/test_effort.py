@@ -67,23 +67,42 @@ def test_effort_is_kept_in_the_settings_file():
 
 
 @pytest.mark.parametrize(
-    ("effort", "predicted", "wanted"),
-    [("fast", True, False), ("fast", False, False), ("default", True, False), ("default", False, True), ("best", True, True)],
-)
-def test_the_network_spares_the_search(pair, monkeypatch, effort, predicted, wanted):
-    searched = []
-    found = stages.Start("found", torch.zeros((1, 3, 4, 4, 4)))
+    ("effort", "network", "searches"),
+    [
+        ("fast", "wins", []), ("fast", "loses", []),
+        ("default", "wins", ["rival"]), ("default", "loses to the search", ["rival", "full"]), ("default", "loses", ["full"]),
+        ("best", "wins", ["full"]),
+    ],
+)  # fmt: skip
+def test_the_search_beside_a_network(pair, monkeypatch, effort, network, searches):
+    made = []
+    sizes = {stages.RIVAL_VOXELS: "rival", stages.SEARCH_VOXELS: "full"}
+    found = {name: stages.Start(name, torch.zeros((1, 3, 4, 4, 4))) for name in ("network", "rival", "full")}
+    best = {"wins": "network", "loses to the search": "full", "loses": "full"}[network]
 
-    def search(*given, **more):
-        searched.append(1)
-        return found.velocity
+    def search(case, affine, voxels, run):
+        if voxels:
+            made.append(sizes[voxels])
+        return [found[sizes[voxels]]] if voxels else []
         yield
 
-    monkeypatch.setattr(stages, "coarse_search_steps", search)
+    def predict(case, affine, run):
+        return [found["network"]]
+        yield
+
+    def choose(case, affine, starts, run):
+        names = [start.name for start in starts]
+        if names == ["network"]:
+            return None if network == "loses" else found["network"]
+        return found["network"] if best == "network" else next(start for start in starts if start.name in ("full", "rival"))
+
+    for name, stand_in in (("_search", search), ("_predict", predict), ("_chosen_start", choose)):
+        monkeypatch.setattr(stages, name, stand_in)
     cpu = stages.choose_device("cpu")
     run = stages.Run(QUICK.changed(effort=effort), QUICK, cpu, model=object())
     case = stages._case(cpu, pair.fixed, pair.moving, QUICK, (None, None), None, (None, None))
     with pytest.raises(StopIteration) as end:
-        next(stages._search(case, AffineTransform.identity(), found if predicted else None, run))
-    assert [start.name for start in end.value.value] == (["training-free"] if wanted else [])
-    assert bool(searched) == wanted
+        next(stages._start(case, AffineTransform.identity(), run))
+    assert made == searches
+    spared = effort == "fast" and network == "loses"
+    assert end.value.value is (None if spared else found[best])
