@@ -77,6 +77,7 @@ class _Opening(QWidget):
             while thread.is_alive():
                 yield
             dock = yield from getattr(importlib.import_module(module), name).pieces(self._viewer)
+            garbage.set_aside()
         yield
         self._waiting.hide()
         self.inside = dock

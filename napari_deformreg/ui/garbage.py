@@ -59,6 +59,12 @@ def put_off() -> Iterator[None]:
             gc.enable()
 
 
+def set_aside() -> None:
+    """Let collections pass by all that is there now, as what a dock needs was just loaded and stays."""
+    if _holders:
+        gc.freeze()
+
+
 def remove(layers: Any, layer: Any) -> None:
     """Remove one of our own small layers from a viewer's list without a pause.
 

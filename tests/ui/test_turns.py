@@ -150,3 +150,16 @@ def test_tidying_waits_while_keys_are_pressed(qtbot, monkeypatch):
         qtbot.wait(100)
     assert tidied == []
     qtbot.waitUntil(lambda: tidied == [0], timeout=10_000)
+
+
+def test_what_is_set_aside_is_looked_at_no_more_until_the_last_hold_goes(monkeypatch):
+    monkeypatch.setattr(garbage, "_holders", set())
+    garbage.set_aside()
+    assert gc.get_freeze_count() == 0, "without a hold nothing would ever be collected again"
+    hold = garbage.Hold()
+    later = [Ring() for _ in range(100)]
+    before = gc.get_freeze_count()
+    garbage.set_aside()
+    assert gc.get_freeze_count() >= before + len(later)
+    hold.release()
+    assert gc.get_freeze_count() == 0
