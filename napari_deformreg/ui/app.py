@@ -14,6 +14,9 @@ from .review_dock import ReviewDock
 WINDOW_SIZE = (1500, 950)
 """Leaves the images the larger part beside layer list and docks."""
 
+WORKERS_END_MS = 5000
+"""A thread whose window was closed stops within a tenth of a second; longer than this nobody waits for one."""
+
 
 def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
     """Open napari on a result folder, with the Register dock beside it; returns when the window is closed.
@@ -37,6 +40,7 @@ def view_result(folder: str | Path, paths: InputPaths | None = None) -> None:
     enlarge_window(viewer)
     build_result_viewer(viewer, folder, paths)
     napari.run()
+    _let_workers_end()
 
 
 def build_result_viewer(viewer: Any, folder: str | Path, paths: InputPaths | None = None) -> RegisterDock:
@@ -79,6 +83,14 @@ def screenshot_result(folder: str | Path, png: str | Path, paths: InputPaths | N
         viewer.screenshot(str(png), canvas_only=False, flash=False)
     finally:
         viewer.close()
+        _let_workers_end()
+
+
+def _let_workers_end() -> None:
+    """Wait for the threads that a closed window has told to stop; one that outlived Qt's objects would abort the program."""
+    from qtpy.QtCore import QThreadPool
+
+    QThreadPool.globalInstance().waitForDone(WORKERS_END_MS)
 
 
 def _settle(milliseconds: int = 400) -> None:
