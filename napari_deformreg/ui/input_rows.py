@@ -74,9 +74,12 @@ class InputRow(QWidget):
         """Offer these layers, as far as they are of the right kind and no results; the choice stays if it can."""
         chosen = self.value()
         offered: list[Any] = [layer for layer in present if isinstance(layer, self.layer_class) and not is_result(layer)]
+        names = [NOTHING, *(layer.name for layer in offered)]
+        if offered == self._layers and names == [self.combo.itemText(n) for n in range(self.combo.count())]:
+            return  # As with every layer of a result: filling all rows anew would lengthen the pause that adding it makes.
         with QSignalBlocker(self.combo):
             self.combo.clear()
-            self.combo.addItems([NOTHING, *(layer.name for layer in offered)])
+            self.combo.addItems(names)
             self._layers = offered
             self.setValue(chosen)
         if self.value() != chosen:

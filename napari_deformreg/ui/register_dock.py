@@ -36,7 +36,7 @@ from .register_page import ROWS, RegisterPage
 from .result_layers import result_layers
 from .result_panel import ResultPanel
 from .work import checking_model, registering
-from .worker import Runner, Steps
+from .worker import Runner, Steps, anything_runs
 
 if TYPE_CHECKING:
     import napari
@@ -85,7 +85,7 @@ class RegisterDock(QTabWidget):
         self.adder.done.connect(self._on_opened)
         self.result = result or ResultPanel(viewer)
         self._earlier: WeakSet[Any] = WeakSet(viewer.layers)
-        self.tidier = garbage.Tidier(lambda: self.busy, self)
+        self.tidier = garbage.Tidier(lambda: self.busy or anything_runs(), self)
         self.addTab(self.page, "Register")
         self.addTab(self.result, "Result")
         self.setAcceptDrops(True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -28,6 +29,13 @@ ABANDON_SECONDS = 0.7
 Steps = Generator[Step, Control | None, Any]
 
 _log = logging.getLogger(__name__)
+
+_running: WeakSet[Runner] = WeakSet()
+
+
+def anything_runs() -> bool:
+    """Tell whether any dock's runner has work under way."""
+    return bool(_running)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +135,7 @@ class Runner(QObject):
         # The window may be destroyed at any time; the thread must then stop, and must not be told by a method of a dead object.
         self.destroyed.connect(wishes.cancel.set)
         self._worker, self._wishes = worker, wishes
+        _running.add(self)
         worker.start()
 
     def finish_now(self) -> None:
@@ -150,6 +159,7 @@ class Runner(QObject):
     def _release(self) -> None:
         self._patience.stop()
         worker, self._worker, self._wishes = self._worker, None, None
+        _running.discard(self)
         if worker is not None:
             worker.yielded.disconnect(self._on_step)
             worker.returned.disconnect(self._on_end)

@@ -18,16 +18,21 @@ SHIFTS = 27
 
 
 @njit(**_JIT)
+def _inverse_length(vector):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for c in range(len(vector)):
+        total += vector[c] * vector[c]
+    return np.float32(1) / max(np.sqrt(total), np.float32(1e-12))
+
+
+@njit(**_JIT)
 def _unit_rows_slab(first, stop, features, out):  # type: ignore[no-untyped-def]
     _, nj, nk, count = features.shape
     for i in range(first, stop):
         for j in range(nj):
             for k in range(nk):
                 vector = features[i, j, k]
-                total = np.float32(0)
-                for c in range(count):
-                    total += vector[c] * vector[c]
-                scale = np.float32(1) / max(np.sqrt(total), np.float32(1e-12))
+                scale = _inverse_length(vector)
                 for c in range(count):
                     out[i, j, c, k] = vector[c] * scale
 
@@ -47,10 +52,7 @@ def _unit_slab(first, stop, features):  # type: ignore[no-untyped-def]
         for j in range(nj):
             for k in range(nk):
                 vector = features[i, j, k]
-                total = np.float32(0)
-                for c in range(count):
-                    total += vector[c] * vector[c]
-                scale = np.float32(1) / max(np.sqrt(total), np.float32(1e-12))
+                scale = _inverse_length(vector)
                 for c in range(count):
                     vector[c] *= scale
 
