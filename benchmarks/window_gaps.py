@@ -11,14 +11,15 @@ nothing is registered: a process of its own reads that folder and hands over wha
 instead of a minute. With --only some parts alone are done. A part that fails is told and left out. At the end the same is done in a napari
 without anything of ours, as far as it can: what of the pauses is napari's own.
 
-A timer of the event loop ticks every 5 ms; for each phase the longest time between two ticks is printed, three ways (for slices, the median
+A timer of the event loop ticks every 5 ms; for each phase the longest time between two ticks is printed, four ways (for slices, the median
 and the 95th percentile over all steps instead, each step's longest):
 
 * `clock`: as a person with a stopwatch sees it, other programs on the machine included;
 * `process`: processor time of the whole napari process in that time, threads that may hold Python's lock included;
-* `own`: processor time of the GUI thread alone.
+* `own`: processor time of the GUI thread alone;
+* `gl`: what of `clock` is OpenGL's, from its calls to the composed window: painting by the processor where no graphics card does it.
 
-On a quiet machine `clock` is what counts. On a machine that has more to do than processors it measures the others; the truth is then
+On a quiet machine `clock` is what counts, and `clock` less `gl` is left where a graphics card paints. On a machine that has more to do than processors it measures the others; the truth is then
 between `own` and `process`. Phase `idle` is an untouched window: what its clock shows is the machine's, not ours.
 Needs a display (on a machine without one: xvfb-run -s "-screen 0 1600x1000x24").
 """
@@ -42,12 +43,51 @@ TICK_MS = 5
 ROLES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
 
 
-class Heartbeat:
-    """Ticks on the event loop and keeps, phase by phase, the longest pause by three clocks."""
+CLOCKS = ("clock", "process", "own", "gl")
 
-    def __init__(self, watch_ms: float | None) -> None:
+
+class Painting:
+    """Adds up how long OpenGL takes: its calls while the canvas is painted, and Qt's putting the window together."""
+
+    def __init__(self, canvases: list[Any]) -> None:
+        from vispy.gloo import gl
+
+        self.seconds = 0.0
+        self._composing: float | None = None
+        for name in dir(gl):
+            call = getattr(gl, name)
+            if name.startswith("gl") and callable(call):
+                setattr(gl, name, self._timed(call))
+        for canvas in canvases:
+            canvas.aboutToCompose.connect(self._compose)
+            canvas.frameSwapped.connect(self._composed)
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
+
+    def _compose(self) -> None:
+        self._composing = time.perf_counter()
+
+    def _composed(self) -> None:
+        if self._composing is not None:
+            self.seconds += time.perf_counter() - self._composing
+            self._composing = None
+
+
+class Heartbeat:
+    """Ticks on the event loop and keeps, phase by phase, the longest pause by several clocks."""
+
+    def __init__(self, watch_ms: float | None, painting: Painting) -> None:
         from qtpy.QtCore import QTimer
 
+        self._painting = painting
         self.phase: str | None = None
         self.longest: dict[str, dict[str, float]] = {}
         self._timer = QTimer()
@@ -60,7 +100,7 @@ class Heartbeat:
     def take(self) -> dict[str, float]:
         """Give the longest pause of the present phase, and begin anew with it."""
         self._tick()
-        return self.longest.pop(str(self.phase), {"clock": 0.0, "process": 0.0, "own": 0.0})
+        return self.longest.pop(str(self.phase), dict.fromkeys(CLOCKS, 0.0))
 
     def enter(self, phase: str | None) -> None:
         """Count what follows as this phase."""
@@ -71,12 +111,13 @@ class Heartbeat:
         self.phase = phase
 
     def _now(self) -> dict[str, float]:
-        return {"clock": time.perf_counter(), "process": time.process_time(), "own": time.thread_time()}
+        found = (time.perf_counter(), time.process_time(), time.thread_time(), self._painting.seconds)
+        return dict(zip(CLOCKS, found, strict=True))
 
     def _tick(self) -> None:
         now = self._now()
         if self.phase is not None:
-            known = self.longest.setdefault(self.phase, {"clock": 0.0, "process": 0.0, "own": 0.0, "ticks": 0})
+            known = self.longest.setdefault(self.phase, {**dict.fromkeys(CLOCKS, 0.0), "ticks": 0})
             for name, value in now.items():
                 known[name] = max(known[name], 1000 * (value - self._last[name]))
             known["ticks"] += 1
@@ -142,14 +183,16 @@ class Window:
 
     def __init__(self, given: argparse.Namespace) -> None:
         import napari
-        from qtpy.QtWidgets import QApplication
+        from qtpy.QtWidgets import QApplication, QWidget
 
         self.given = given
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(1500, 950)
         self.app = QApplication.instance()
         self.wait(1.0)
-        self.heartbeat = Heartbeat(given.watch)
+        top = self.viewer.window._qt_window
+        canvases = [child for child in top.findChildren(QWidget) if child.inherits("QOpenGLWidget")]
+        self.heartbeat = Heartbeat(given.watch, Painting(canvases))
 
     def wait(self, seconds: float) -> None:
         """Let the event loop run."""
@@ -210,7 +253,7 @@ class Window:
             found.append(self.heartbeat.take())
         self.heartbeat.phase = None
         for title, part in (("median", 50), ("95 %", 95)):
-            row = {name: percentile([step[name] for step in found], part) for name in ("clock", "process", "own")}
+            row = {name: percentile([step[name] for step in found], part) for name in CLOCKS}
             self.heartbeat.longest[f"{phase}, {title}"] = row
             print(f"{phase}, {title}", {name: round(value) for name, value in row.items()}, file=sys.stderr, flush=True)
 
@@ -524,13 +567,13 @@ def main() -> int:
         Path(given.screenshots).mkdir(parents=True, exist_ok=True)
     runs = [{**Session(given).run(), **({} if given.only else Bare(given).run())} for _ in range(given.repeat)]
     print(f"{given.repeat} run(s), {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; longest pause, ms")
-    print(f"{'phase':36s} {'clock':>6s} {'process':>8s} {'own':>6s}")
+    print(f"{'phase':36s} {'clock':>6s} {'process':>8s} {'own':>6s} {'gl':>6s}")
     table = {}
     for phase in runs[0]:
         row = {name: statistics.median(run[phase][name] for run in runs if phase in run) for name in runs[0][phase]}
         table[phase] = row
         took = f"   took {row['took_ms']:.0f}" if "took_ms" in row else ""
-        print(f"{phase:36s} {row['clock']:6.0f} {row['process']:8.0f} {row['own']:6.0f}{took}")
+        print(f"{phase:36s} {row['clock']:6.0f} {row['process']:8.0f} {row['own']:6.0f} {row['gl']:6.0f}{took}")
     if given.json:
         Path(given.json).write_text(json.dumps({"load": os.getloadavg()[0], "phases": table}, indent=2) + "\n", encoding="utf-8")
     return 0

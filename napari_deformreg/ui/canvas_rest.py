@@ -148,7 +148,7 @@ class ResizeRest(QObject):
 
 
 class StepRest(QObject):
-    """Lets thumbnails wait while one moves on through slices: each step brings new ones, and all rows of the list are painted for them.
+    """Lets thumbnails and list wait while one moves on through slices: all rows are painted for new thumbnails, data and extents.
 
     Parameters
     ----------
@@ -161,6 +161,7 @@ class StepRest(QObject):
     def __init__(self, viewer: Any, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._list_rest = ListRest(parent)
         self._held: WeakSet[Any] = WeakSet()
         self._following = False
         self._timer = QTimer(self)
@@ -188,6 +189,7 @@ class StepRest(QObject):
             if layer.visible and layer not in self._held:
                 self._held.add(layer)
                 layer.events.thumbnail.block()
+        self._list_rest.begin()
         self._timer.start()
 
     def _end(self) -> None:
@@ -195,6 +197,7 @@ class StepRest(QObject):
         for layer in held:
             layer.events.thumbnail.unblock()
             layer.events.thumbnail()
+        self._list_rest.end()
 
 
 def canvases(widget: QWidget) -> list[Any]:

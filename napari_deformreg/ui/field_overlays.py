@@ -13,6 +13,7 @@ from . import overlays
 from . import result_layers as parts
 from .deformed_grid import grid_lines
 from .drawn_arrays import Bounded
+from .kept_shaders import keep_shaders
 from .overlays import DrawnField, View
 from .regions import EVERYWHERE, Region
 from .several_changes import changed_at_once
@@ -50,6 +51,7 @@ class FieldOverlays(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
+        keep_shaders()
         self._viewer, self._field = viewer, field
         self._quiver, self._lines = quiver, lines
         self._maps = {layer: layer.data for layer in maps}
@@ -150,7 +152,7 @@ class FieldOverlays(QObject):
 
 def _replace(layer: Any, vectors: np.ndarray, features: pd.DataFrame, width: float, color: str | None = None) -> None:
     """Show other vectors; the colors follow the new features, or become one."""
-    with changed_at_once(layer):
+    with changed_at_once(layer, extent=False):
         layer.data = vectors
         layer.features = features
         if color is not None and len(vectors):

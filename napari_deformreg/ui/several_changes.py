@@ -8,10 +8,17 @@ from typing import Any
 
 
 @contextmanager
-def changed_at_once(layer: Any) -> Iterator[None]:
+def changed_at_once(layer: Any, extent: bool = True) -> Iterator[None]:
     """Let a layer take several changes, and draw it anew once; each alone would draw all of its vectors.
 
     Nobody else is told of them. The thumbnail stays as it is: it would take five times as long as all the rest.
+
+    Parameters
+    ----------
+    layer : napari layer
+        Which one.
+    extent : bool
+        Whether it may reach farther than other layers do: napari then asks all layers how far they reach, and compares.
     """
     layer.refresh = lambda *_, **__: None
     try:
@@ -19,4 +26,4 @@ def changed_at_once(layer: Any) -> Iterator[None]:
             yield
     finally:
         del layer.refresh
-    layer.refresh(thumbnail=False, highlight=False)
+    layer.refresh(thumbnail=False, highlight=False, extent=extent)

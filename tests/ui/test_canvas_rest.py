@@ -123,6 +123,7 @@ def test_thumbnails_wait_while_slices_pass_and_are_told_once_afterwards(window, 
         each.events.thumbnail.connect(lambda event, name=each.name: told.append(name))
     rest = StepRest(viewer, label)
     rest.start()
+    names = next(child for child in canvas_rest.topmost(label).findChildren(QObject) if child.inherits("QtLayerList"))
     viewer.dims.set_current_step(0, 5)
     before = np.array(layer.thumbnail)
     told.clear()
@@ -130,8 +131,10 @@ def test_thumbnails_wait_while_slices_pass_and_are_told_once_afterwards(window, 
         viewer.dims.set_current_step(0, n)
         qtbot.wait(20)
     assert told == []
+    assert not names.updatesEnabled()
     assert not np.array_equal(layer.thumbnail, before), "the thumbnail itself follows the slices"
     qtbot.waitUntil(lambda: told == [layer.name], timeout=20_000)
+    assert names.updatesEnabled()
     viewer.dims.set_current_step(0, 3)
     rest.stop()
     told.clear()

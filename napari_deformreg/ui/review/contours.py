@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 from .. import garbage
 from .. import result_layers as parts
 from ..adding import LayerAdder
+from ..kept_shaders import keep_shaders
 from ..layers import LayerTuple
 from ..several_changes import changed_at_once
 from .desk import Desk
@@ -42,6 +43,7 @@ class Contours(QObject):
 
     def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        keep_shaders()
         self._desk = desk
         self._label: int | None = None
         self._drawn: dict[str, Any] = {}
@@ -94,7 +96,7 @@ class Contours(QObject):
             lines = self._lines(np.asarray(labels.data))
             layer = self._drawn.get(part)
             if layer is not None and layer in self._desk.viewer.layers:
-                with changed_at_once(layer):
+                with changed_at_once(layer, extent=False):
                     layer.data = lines
             else:
                 fresh.append(self._entry(lines, name, color))
