@@ -19,8 +19,9 @@ and the 95th percentile over all steps instead, each step's longest):
 * `own`: processor time of the GUI thread alone;
 * `gl`: what of `clock` is OpenGL's, from its calls to the composed window: painting by the processor where no graphics card does it.
 
-On a quiet machine `clock` is what counts, and `clock` less `gl` is left where a graphics card paints. On a machine that has more to do than processors it measures the others; the truth is then
-between `own` and `process`. Phase `idle` is an untouched window: what its clock shows is the machine's, not ours.
+On a quiet machine `clock` is what counts, and `clock` less `gl` is left where a graphics card paints. On a machine that has more to do than
+processors `clock` measures the others; the truth is then between `own` and `process`. Phase `idle` is an untouched window: what its clock
+shows is the machine's, not ours.
 Needs a display (on a machine without one: xvfb-run -s "-screen 0 1600x1000x24").
 """
 
