@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
@@ -66,6 +67,13 @@ class FieldControls(QWidget):
         self.slab.setSuffix(" slice")
         self.arrow_note.setText("")
         legends.show_longest(self.length_legend, longest_mm)
+
+    def name_regions(self, names: Mapping[int, str]) -> None:
+        """Call structures by other names; the chosen one stays chosen, and nobody is told."""
+        for row, region in enumerate(self._regions):
+            if region.number is not None and region.number in names:
+                self._regions[row] = replace(region, title=names[region.number])
+                self.region.setItemText(row, names[region.number])
 
     def choose_foreground(self) -> None:
         """Show the field where it counts, if that is known: around the body it only hides what matters."""

@@ -80,7 +80,7 @@ def jacobian_legend() -> Legend:
     legend.set_ticks(ticks, (_color(np.array(overlays.FOLD_COLOR)), "fold"))
     legend.setToolTip(
         "<p>Local volume change from fixed to moving, the affine part included: the determinant of the Jacobian minus 1, in percent. Even "
-        "steps are equal factors. Blue shrinks, red grows, clear is unchanged, magenta is folded.</p>"
+        "steps are equal factors. Blue shrinks, red grows, clear is unchanged, violet is folded.</p>"
     )
     return legend
 

@@ -27,7 +27,9 @@ ARROW_WIDTH, LINE_WIDTH = 0.15, 0.06
 MAGNITUDE_COLORMAP = "turbo"
 """Of arrows and of the map of their lengths: many hues, so that two lengths are told apart wherever they lie."""
 
-FOLD_COLOR = (1.0, 0.0, 1.0, 1.0)
+FOLD_COLOR = (0.416, 0.208, 1.0, 1.0)
+"""Violet: apart from every gray, from fixed green, moved magenta and all between them, from the colors of the difference, of the Jacobian
+and of contours and rings, for those who see no red or no green, too (which no brighter color is)."""
 
 
 @dataclass(frozen=True)

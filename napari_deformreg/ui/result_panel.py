@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class ResultPanel(QWidget):
         self._found: dict[str, Any] = {}
         self._oriented = False
         self._unmeasured = False
+        self._names: dict[int, str] = {}
         self._text = OrientationText(viewer, CANVAS_CHARACTERS)
         self.summary = SummaryView()
         self.summary.place_chosen.connect(self.go_to)
@@ -121,6 +122,11 @@ class ResultPanel(QWidget):
         """Draw arrows and deformed grid anew: somebody wrote into the field."""
         if self._overlays is not None:
             self._overlays.schedule()
+
+    def name_structures(self, names: Mapping[int, str]) -> None:
+        """Call the result's structures by other names where one is chosen, as long as it is shown."""
+        self._names = dict(names)
+        self.controls.field.name_regions(self._names)
 
     def set_unmeasured(self, unmeasured: bool) -> None:
         """Note whether the layers show something else than the outcome and its report, which then cannot be saved."""
@@ -193,6 +199,7 @@ class ResultPanel(QWidget):
         self.compare.release()
         self.controls.release()
         self._picture, self._found, self._unmeasured = picture, {}, False
+        self._names = {}
         placement = Placement(picture.displacement.grid)
         reused = fixed_layer is not None and layers.is_drawn_as(fixed_layer, placement)
         self._fixed_layer = fixed_layer if reused else None
@@ -266,6 +273,7 @@ class ResultPanel(QWidget):
         self._overlays = drawn
         self.controls.bind(found)
         controls.bind(field.longest_mm(), drawn.spacing_mm, regions_of(picture))
+        controls.name_regions(self._names)
         drawn.drawn.connect(controls.note_arrows)
         for chosen, act in (
             (controls.spacing_chosen, drawn.set_spacing),

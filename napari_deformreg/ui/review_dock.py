@@ -84,6 +84,7 @@ class ReviewDock(QWidget):
         self.message = note("Register two images, or open a result folder (or drop one here).")
         self._lay_out()
         self._connect()
+        self.own.prepare()
 
     @classmethod
     def pieces(cls, viewer: Any) -> Generator[None, None, ReviewDock]:

@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from napari.utils.colormaps import ensure_colormap
+from skimage.color import rgb2lab
 
 from napari_deformreg.space import DisplacementField, Grid
 from napari_deformreg.ui import legends, overlays
+from napari_deformreg.ui import result_layers as parts
+from napari_deformreg.ui.comparing import DIFFERENCE_COLORS
 from napari_deformreg.ui.overlays import DrawnField, View
 from napari_deformreg.ui.regions import Region
+from napari_deformreg.ui.review.places import RING_COLOR
 
 LPS = np.array([[-1.5, 0, 0, 40], [0, -1.0, 0, 50], [0, 0, 3.0, -20], [0, 0, 0, 1]])
 
@@ -98,8 +104,6 @@ def test_jacobian_colors_are_diverging_logarithmic_and_clear_at_one():
         assert shrunk[2] > shrunk[0], "blue shrinks"
         assert grown[0] > grown[2], "red grows"
         np.testing.assert_allclose(shrunk[3], grown[3], atol=0.05)
-    magenta = np.array(overlays.FOLD_COLOR)
-    assert all(np.abs(color(d) - magenta).max() > 0.4 for d in np.linspace(0.01, 4, 200))
 
 
 def test_longest_is_robust():
@@ -143,3 +147,37 @@ def test_ticks_of_lengths_are_told_apart_and_right(qapp, longest_mm):
     assert len(set(texts)) == len(texts) == 5
     shown = [float(text.removeprefix("≥ ")) for text in texts]
     np.testing.assert_allclose(shown, [place * longest_mm for place, _ in legend.ticks], atol=longest_mm / 8)
+
+
+def test_folds_are_apart_from_all_that_lies_below_them_for_the_color_blind_too():
+    """CIE 1976 color difference (scikit-image's) to the nearest color of each background; 2.3 is just noticed.
+
+    Dichromats by Machado et al. 2009, table 1 (doi:10.1109/TVCG.2009.113), severity 1.
+    """
+    steps = np.linspace(0, 1, 33)
+    green, magenta = np.meshgrid(steps, steps)
+    jacobian, _ = overlays.jacobian_colors()
+    backgrounds = {
+        "gray": np.stack([steps] * 3, -1),
+        "fusion": np.stack([magenta.ravel(), green.ravel(), magenta.ravel()], -1),
+        "difference": ensure_colormap(DIFFERENCE_COLORS).map(steps)[:, :3],
+        "Jacobian on gray": np.concatenate([jacobian[:, :3] * jacobian[:, 3:] + gray * (1 - jacobian[:, 3:]) for gray in (0, 0.5, 1)]),
+        "lines": np.array([to_rgb(name) for name in (parts.FIXED_COLOR, parts.MOVED_COLOR, RING_COLOR, parts.GRID_COLOR)]),
+    }
+    eyes = {
+        "all": np.eye(3),
+        "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    }
+    for eye, matrix in eyes.items():
+        for name, colors in backgrounds.items():
+            assert _nearest(np.array(overlays.FOLD_COLOR[:3]), colors, np.array(matrix)) > 15, (eye, name)
+
+
+def _nearest(color, colors, matrix):
+    def seen(values):
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) @ matrix.T
+        linear = np.clip(linear, 0, 1)
+        return rgb2lab(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+
+    return np.linalg.norm(seen(colors) - seen(color[None]), axis=-1).min()

@@ -330,12 +330,29 @@ def test_structures_are_named_by_a_dropped_table(dock, viewer, planted, qtbot, t
     assert row["name"] not in {fold["structure"] for fold in dock.folds.table.rows_model.rows}
     assert dock.tabs.currentWidget() is dock.structures
     assert "names 1 of" in dock.structures.message.text()
+    region = dock.desk.panel.controls.field.region
+    assert "Left lung" in [region.itemText(n) for n in range(region.count())]
+    assert row["name"] not in [region.itemText(n) for n in range(region.count())]
     features = viewer.layers[parts.FIXED_LABELS].features
     assert "Left lung" in set(features["name"])
     assert dock.keeper.dirty
     table.write_text("nothing\n", encoding="utf-8")
     dock.name_structures(table)
     assert "names no structure" in dock.structures.message.text()
+
+
+def test_the_table_of_figures_keeps_its_place_however_much_there_is_to_look_at(dock, qtbot):
+    tab = dock.verdict
+    many = ("Voxels fold; see the worst.", "Landmarks lie apart.", "A structure changed its volume.")
+    dock.desk.replace(dock.desk.review.model_copy(update={"attention": many}))
+    assert many[0] in tab.summary.text()
+    assert many[1] not in tab.summary.text()
+    assert "2 more" in tab.summary.text()
+    tab.summary.linkActivated.emit("more")
+    assert all(sentence in tab.summary.text() for sentence in many)
+    tab.summary.linkActivated.emit("more")
+    assert many[1] not in tab.summary.text()
+    assert tab.table.minimumHeight() >= 7 * tab.table.verticalHeader().defaultSectionSize()
 
 
 def test_snapshots_have_captions_and_an_end(dock, qtbot):

@@ -75,6 +75,8 @@ class Desk(QObject):
             layer = self.layer(part)
             if layer is not None:
                 layer.features = name_features(names)
+        if self.panel is not None:
+            self.panel.name_structures(names)
         self.exchanged.emit()
         return sum(row.label in names for row in self.review.structures)
 

@@ -29,6 +29,11 @@ COLUMNS = (
     PLACE_COLUMN,
 )
 
+ROWS_SEEN = 7
+"""Of the table, however long the summary and however low the window."""
+
+LINK_COLOR = "#4fc3f7"
+
 
 class VerdictTab(ReviewTab):
     """What the figures say, and what the reviewer says."""
@@ -40,7 +45,13 @@ class VerdictTab(ReviewTab):
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(desk, parent)
         self.summary = note()
+        links = Qt.TextInteractionFlag
+        self.summary.setTextInteractionFlags(links.LinksAccessibleByMouse | links.LinksAccessibleByKeyboard)
+        self.summary.linkActivated.connect(self._tell_all)
+        self._all_told = False
         self.table = RowTable(RowsModel(COLUMNS, _grade))
+        rows, header = self.table.verticalHeader(), self.table.horizontalHeader()
+        self.table.setMinimumHeight(ROWS_SEEN * rows.defaultSectionSize() + 2 * header.sizeHint().height())
         self.table.chosen.connect(self._on_figure)
         self.everything = switch("Information too", "List the figures that have no tolerance, too.", lambda shown: self.regrade())
         self.editor = ToleranceEditor()
@@ -86,7 +97,7 @@ class VerdictTab(ReviewTab):
         figures = () if review is None else review.figures
         shown = [f for f in figures if f.tolerance is not None or self.everything.isChecked()]
         self.table.set_rows([figure_row(figure) for figure in worst_first(shown)])
-        self.summary.setText("" if review is None else _counts_html(review))
+        self.summary.setText("" if review is None else _summary_html(review, self._all_told))
         self.editor.show_tolerances(None if review is None else review.tolerances)
 
     def reviewed(self) -> Review:
@@ -119,6 +130,11 @@ class VerdictTab(ReviewTab):
 
     def _verdict(self) -> Verdict:
         return Verdict(self.verdict.currentData())
+
+    def _tell_all(self, link: str) -> None:
+        self._all_told = not self._all_told
+        if self.desk.review is not None:
+            self.summary.setText(_summary_html(self.desk.review, self._all_told))
 
     def _on_figure(self, row: Row) -> None:
         self.editor.edit(row["figure"], row["unit"])
@@ -167,16 +183,18 @@ class VerdictTab(ReviewTab):
         outer.addWidget(self.message)
 
 
-def _counts_html(review: Review) -> str:
-    """Write how many figures have each grade, never one for all."""
+def _summary_html(review: Review, whole: bool) -> str:
+    """Write how many figures have each grade, never one for all, and what to look at first; more on demand: the table needs the place."""
     found = counts(review.figures)
     parts = [
         f"<span style='background:{color};color:white'>&nbsp;{found[grade]} {grade.value}&nbsp;</span>"
         for grade, color in GRADE_COLORS.items()
         if found[grade]
     ]
-    look = "".join(f"<br>Look at this: {sentence}" for sentence in review.attention[:3])
-    return f"{' '.join(parts)}  by {review.tolerances.name}{look}"
+    said, more = review.attention if whole else review.attention[:1], len(review.attention) - 1
+    look = "".join(f"<br>Look at this: {sentence}" for sentence in said)
+    link = "" if more < 1 else f" <a style='color:{LINK_COLOR}' href='more'>{'less' if whole else f'{more} more …'}</a>"
+    return f"{' '.join(parts)}  by {review.tolerances.name}{look}{link}"
 
 
 def _grade(row: Row, key: str) -> Grade | None:
