@@ -101,6 +101,25 @@ def test_choosing_a_fold_goes_there_and_zooms(dock, viewer, planted, qtbot):
     assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm), "the same row again goes there again"
 
 
+def test_the_worst_fold_is_gone_to_again_and_from_the_verdict_as_from_its_table(dock, viewer, planted, qtbot):
+    region = planted.folds.regions[0]
+    dock.tabs.setCurrentWidget(dock.folds)
+    dock.step(0)
+    settle(dock, qtbot)
+    ring_mm = float(viewer.layers[PLACE].scale[0])
+    assert ring_mm > 2 * region.volume_mm3 ** (1 / 3), "the ring leaves the fold free"
+    viewer.dims.set_current_step(0, 0)
+    dock.step(0)
+    settle(dock, qtbot)
+    assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm)
+    dock.points.table.choose(0)
+    settle(dock, qtbot)
+    dock.verdict.table.choose_value("figure", "fold_digital_fraction")
+    settle(dock, qtbot)
+    assert slices(viewer) == voxels_shown(planted.inputs.fixed.grid, region.center_mm)
+    assert float(viewer.layers[PLACE].scale[0]) == ring_mm
+
+
 def test_keys_walk_through_the_folds(dock, viewer, planted, qtbot):
     count = len(planted.folds.regions)
     qtbot.keyClick(dock.folds.table, Qt.Key.Key_PageDown)

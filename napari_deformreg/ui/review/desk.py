@@ -100,6 +100,11 @@ class Desk(QObject):
         """Diameter of the ring around a small place."""
         return RING_PART * self._longest_mm()
 
+    def go_to_fold(self, point_mm: Point, volume_mm3: float) -> None:
+        """Show a fold region with some of its surroundings, and a ring that leaves it free."""
+        size_mm = volume_mm3 ** (1 / 3)
+        self.go_to(point_mm, max(self.seen_mm, 8 * size_mm), max(self.ring_mm, 2.5 * size_mm))
+
     def go_to(self, point_mm: Point, across_mm: float | None = None, ring_mm: float | None = None) -> None:
         """Show a world point of the case; see `Places.go_to`."""
         if self.shown is not None:

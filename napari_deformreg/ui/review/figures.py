@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...qa import GradedFigure
 from .desk import Desk
 from .tables import Column, Row
@@ -34,6 +36,11 @@ def figure_row(figure: GradedFigure) -> Row:
 
 
 def go_to_figure(desk: Desk, row: Row) -> None:
-    """Show where a figure is decided, if one place decides it."""
-    if row["place_mm"] is not None:
-        desk.go_to(row["place_mm"], desk.seen_mm, None if row["structure"] else desk.ring_mm)
+    """Show where a figure is decided, if one place decides it; a fold as the table of folds shows it."""
+    place = row["place_mm"]
+    folds = () if desk.review is None else desk.review.folds
+    fold = next((fold for fold in folds if place is not None and np.allclose(fold.center_mm, place, atol=0.01)), None)
+    if fold is not None:
+        desk.go_to_fold(place, fold.volume_mm3)
+    elif place is not None:
+        desk.go_to(place, desk.seen_mm, None if row["structure"] else desk.ring_mm)

@@ -83,8 +83,7 @@ class FoldsTab(ReviewTab):
     def _go_to(self, row: Row) -> None:
         self.repair.choose(int(row["label"]))
         self.desk.show(parts.FOLDS)
-        size_mm = float(row["volume_mm3"]) ** (1 / 3)
-        self.desk.go_to(row["center_mm"], max(self.desk.seen_mm, 8 * size_mm), max(self.desk.ring_mm, 2.5 * size_mm))
+        self.desk.go_to_fold(row["center_mm"], float(row["volume_mm3"]))
 
 
 def fold_row(fold: FoldRow) -> Row:

@@ -217,7 +217,7 @@ class RowTable(QTableView):
     def choose_worst(self) -> None:
         """Choose the row that was given first, whatever the table is sorted by."""
         if self.rows_model.rows:
-            self.setCurrentIndex(self._sorted.mapFromSource(self.rows_model.index(0, 0)))
+            self._go(self._sorted.mapFromSource(self.rows_model.index(0, 0)).row())
 
     def choose_value(self, key: str, value: Any) -> None:
         """Choose the first row with this value."""
@@ -229,7 +229,14 @@ class RowTable(QTableView):
         index = self.currentIndex()
         count = self._sorted.rowCount()
         if count:
-            self.choose(min(max(index.row() + direction, 0), count - 1) if index.isValid() else 0)
+            self._go(min(max(index.row() + direction, 0), count - 1) if index.isValid() else 0)
+
+    def _go(self, place: int) -> None:
+        """Choose a row; where it is chosen already, go there again: someone may have looked elsewhere meanwhile."""
+        if place == self.currentIndex().row():
+            self.chosen.emit(self.row_at(place))
+        else:
+            self.choose(place)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Walk by the same keys as everywhere, row by row; Qt would go by pages."""
