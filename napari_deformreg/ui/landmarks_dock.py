@@ -18,6 +18,7 @@ from .dock_life import LOOK_MS, DockLife
 from .landmarks import keeper
 from .landmarks.keeper import KeptPairs, PairKeeper
 from .landmarks.pair_desk import PairDesk
+from .landmarks.pair_figures import figures_text, fits_now
 from .landmarks.pair_files import EXPORT_FILTER, IMPORT_FILTER, Grids, read_pairs, write_pairs
 from .landmarks.pair_list import PairList, Use
 from .landmarks.pair_page import PairPage
@@ -194,7 +195,7 @@ class LandmarksDock(QWidget):
     def _refresh(self) -> None:
         """Show what the desk says."""
         desk, page = self.desk, self.page
-        fits = desk.fits()
+        fits = fits_now(desk)
         page.table.show_rows(pair_rows(desk.pairs, fits.residual_mm, fits.part, desk.doubts), "name", desk.chosen)
         page.show_pair(desk.pair)
         page.accept_button.setEnabled(desk.suggested is not None and desk.wants_partner)
@@ -299,23 +300,3 @@ class LandmarksDock(QWidget):
         name, _ = QFileDialog.getSaveFileName(self, "Export landmark pairs", "landmarks.csv", EXPORT_FILTER)
         if name:
             self.export_pairs(name)
-
-
-def figures_text(desk: PairDesk) -> str:
-    """Write in words what the last correction did, and how well landmarks are met that did not drive it."""
-    said = []
-    figures = desk.figures
-    if figures is not None:
-        said.append(
-            f"Last correction: {figures.seconds:.2f} s, largest change {figures.largest_change_mm:.1f} mm, "
-            f"folds {figures.folds_before} → {figures.folds_after}, "
-            f"image match {figures.similarity_before:.4f} → {figures.similarity_after:.4f} (lower is better)."
-        )
-        said += figures.notices
-    for title, found in (("Held-out pairs", desk.held_out()), ("The case's own landmarks", desk.case.target_errors())):
-        if found is not None:
-            now, before, count = found
-            said.append(f"<b>{title}, n = {count}:</b> mean TRE {now:.2f} mm (automatic {before:.2f} mm).")
-    if desk.corrector.busy:
-        said.append(f"Correcting … ({desk.corrector.waiting} to go)" if desk.corrector.ready else "Preparing the correction …")
-    return "<br>".join(said)

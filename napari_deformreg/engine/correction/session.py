@@ -16,7 +16,6 @@ from ...settings import CorrectionSettings
 from ...space import Box, DisplacementField, LabelMap, LandmarkPairs, Region, Volume
 from ...space.box import distance_mm
 from ...space.point_fits import FitName
-from ..kernels import cpu
 from ..local_repair import inverse_near
 from ..points_alone import register_points
 from ..tensors import guarded, one_torch_thread
@@ -25,33 +24,18 @@ from .fields import INVERSE_PASSES, PresentFields, composed, reach_voxels
 from .images import CachedImages
 from .looks import looks_worse
 from .points import before_affine
-from .regions import (
-    STEPS_HARDER,
-    STIFF_VOX,
-    RegionKind,
-    changed_settings,
-    check_kind,
-    embedded,
-    region_window,
-    rigid_displacement,
-    softened,
-)
+from .regions import RegionKind
+from .resolving import resolved
 from .settle import Settled, patches, settle, shown, similarity_of
 from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
 from .suggest import suggested_partner
-from .task import Task, finest_spacing, folds_where, longest_change, no_pairs, pair_fits, touched_centers
-
-CONTEXT_VOX = 3
-"""Voxels of the images around what may move, so that windows of local correlation at its rim see both sides."""
+from .task import CONTEXT_VOX, Task, finest_spacing, folds_where, longest_change, no_pairs, pair_fits, touched_centers
 
 FARTHEST_PART = 0.7
 """A landmark is asked to move at most this part of the radius at once: what lies between it and the radius is squeezed."""
 
 REGION_INVERSE_PASSES = 8
 """A region's start may be voxels away from where it was, so its inverse takes more passes."""
-
-WIDENED_TIMES = 4
-"""A rigid region's margin grows at most to five times what was asked for."""
 
 ADVISED_TIMES = 4.0
 """A radius of so many times what is missing leaves the window's descent (of slope 3 over the radius at most) room: 3/4 of a fold."""
@@ -334,71 +318,9 @@ class CorrectionSession:
         InputError
             If the kind is unknown, or the region too small for a rigid motion.
         """
-        check_kind(kind)
-        chosen = settings or CorrectionSettings()
-        if kind == "rigid":
-            return self._stiffened(region, chosen, pairs or no_pairs())
-        task = self._region_task(region, kind, chosen.margin_mm, pairs or no_pairs(), weights)
-        place, present = task.place, task.present
-        base = present if kind == "harder" else softened(present, place.window, place.grid, chosen.margin_mm)
-        changed = changed_settings(self.settings, kind)
-        steps = chosen.steps * (STEPS_HARDER if kind == "harder" else 1)
         with guarded(), one_torch_thread():
-            velocity, lattice = refined_velocity(
-                self.images.fixed_in(place.box), self.images.carried_in(place.box, base), place, image_grids(place.box, self.fixed_grid),
-                changed, chosen.points_weight, steps, base,
-            )
-
-            def change(part: float) -> tuple[np.ndarray, np.ndarray]:
-                start = present + part * (base - present)
-                flow, back = lattice.full_flow(part * velocity), lattice.full_flow(part * velocity, -1.0)
-                return composed(start, flow), cpu.compose(back, -part * (base - present))
-
-            return self._finished(task, settle(present, change, place, self.settings.folds.margin), REGION_INVERSE_PASSES)
-
-    def _stiffened(self, region: Region, settings: CorrectionSettings, pairs: LandmarkPairs) -> Correction:
-        """Make a region rigid; where its margin folds, a wider one is tried."""
-        margin_mm = settings.margin_mm
-        task, settled = self._stiffened_within(region, margin_mm, pairs)
-        for _ in range(WIDENED_TIMES):
-            if settled.part == 1:
-                break
-            margin_mm *= 1.5
-            task, settled = self._stiffened_within(region, margin_mm, pairs)
-            task.notices.append(f"The margin was widened to {margin_mm:.0f} mm, as a narrower one folds.")
-        return self._finished(task, settled, REGION_INVERSE_PASSES)
-
-    def _stiffened_within(self, region: Region, margin_mm: float, pairs: LandmarkPairs) -> tuple[Task, Settled]:
-        task = self._region_task(region, "rigid", margin_mm, pairs, None)
-        place, present = task.place, task.present
-        inside = embedded(region, place.box)
-        stiff = rigid_displacement(present, inside, place.grid, self.automatic.affine)
-
-        def change(part: float) -> tuple[np.ndarray, np.ndarray]:
-            blend = np.ascontiguousarray(part * place.window * (stiff - present), dtype=np.float32)
-            return present + blend, -blend
-
-        settled = settle(present, change, place, self.settings.folds.margin)
-        bent = float(np.abs(settled.after_vox - stiff)[:, inside].max())
-        return task, settled if settled.part < 1 or bent < STIFF_VOX else replace(settled, part=0.99)
-
-    def _region_task(
-        self, region: Region, kind: CorrectionKind, margin_mm: float, pairs: LandmarkPairs, weights: Mapping[str, float] | None
-    ) -> Task:
-        """Find the box and the window of a region."""
-        started, grid = time.perf_counter(), self.fixed_grid
-        reach = reach_voxels(grid, margin_mm, CONTEXT_VOX)
-        corners = np.array([region.box.start, region.box.stop], dtype=np.float64) - [[0.0], [1.0]]
-        box = Box.around(corners, reach, grid.shape)
-        if box is None or any(stop > size for stop, size in zip(region.box.stop, grid.shape, strict=True)):
-            raise InputError(f"The region reaches beyond the fixed image's grid {grid.shape}; expected it drawn on that image.")
-        window = region_window(embedded(region, box), box.grid(grid), margin_mm)
-        given = np.array([1.0 if weights is None else float(weights.get(name, 1.0)) for name in pairs.names])
-        inside = box.grid(grid).contains(pairs.fixed_points) & (given > 0)
-        pulls = Pulls(pairs.fixed_points[inside], self.carried_back(pairs.moving_points[inside]), given[inside])
-        size = 0.5 * float(np.linalg.norm(grid.spacing * np.array(region.box.shape)))
-        place = Place.region(box, grid, window, margin_mm + size, pulls)
-        return Task(kind, place, self.fields.forward_in(box), pairs, given, np.zeros((0, 3)), margin_mm, [], started)
+            task, settled = resolved(self, region, kind, settings or CorrectionSettings(), pairs or no_pairs(), weights)
+            return self._finished(task, settled, REGION_INVERSE_PASSES)
 
     def suggest(self, point: Float[np.ndarray, "3"], reach_mm: float | None = None) -> Suggestion:
         """Look for the partner of a fixed point (RAS+ mm) around where the present fields carry it, by default within 25 mm (voxels)."""

@@ -14,6 +14,9 @@ from ...space import AffineTransform, Grid, LandmarkPairs
 from .fields import fold_mask
 from .solve import Place
 
+CONTEXT_VOX = 3
+"""Voxels of the images around what may move, so that windows of local correlation at its rim see both sides."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task:

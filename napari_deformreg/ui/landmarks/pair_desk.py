@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QWidget
 
 from ...errors import DeformregError
 from ...io import WeightedPairs
-from ...qa import PairFits, pair_fits
 from ...space.point_fits import FitName, fit_pairs
 from ..result_panel import ResultPanel
 from ..review.places import Places
@@ -21,7 +20,7 @@ from .corrector import Corrector
 from .history import Change, History
 from .live_case import LiveCase
 from .pair_layers import ON_FIXED, ON_MOVING, End, PairLayers, Suggested
-from .pair_list import Pair, PairList, Touched, Use, as_point, touched
+from .pair_list import Pair, PairList, Touched, as_point, touched
 from .pair_mouse import PairMouse, Place
 
 RADIUS_MM = 25.0
@@ -85,20 +84,6 @@ class PairDesk(QObject):
     def busy(self) -> bool:
         """Whether anything is under way."""
         return self.case.busy or self.corrector.busy or self.places.busy
-
-    def fits(self) -> PairFits:
-        """Measure all complete pairs against the registration as it is shown."""
-        if self.case.now is None:
-            return PairFits({}, {})
-        return pair_fits(self.case.now.fixed_to_moving, self.pairs.landmark_pairs(), self.pairs.weights())
-
-    def held_out(self) -> tuple[float, float, int] | None:
-        """Return the mean error (mm) of the pairs that are held out, now and by the automatic result, and how many; None without any."""
-        pairs = self.pairs.landmark_pairs([pair for pair in self.pairs.pairs if pair.use is Use.HELD_OUT])
-        if not len(pairs) or self.case.now is None or self.case.automatic is None:
-            return None
-        now, before = (pair_fits(one.fixed_to_moving, pairs, {}).mean_mm(pairs.names) for one in (self.case.now, self.case.automatic))
-        return (now or 0.0, before or 0.0, len(pairs))
 
     # --- what the user does -----------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from napari_deformreg.io import read_landmarks, write_transform
 from napari_deformreg.space import TransformChain
 from napari_deformreg.ui import result_layers as parts
+from napari_deformreg.ui.landmarks.pair_figures import fits_now
 from napari_deformreg.ui.landmarks.pair_layers import ON_FIXED, ON_MOVING, SIDES
 from napari_deformreg.ui.landmarks.pair_list import Use
 from napari_deformreg.ui.landmarks_dock import LandmarksDock
@@ -90,11 +91,11 @@ def test_pairs_correct_and_every_step_goes_back_and_forth(dock, viewer, mouse, p
             continue
         drawn = desk.case.now.drawn_moving(moving[n][None])[0]
         mouse.show_slice(drawn)
-        before = desk.fits()
+        before = fits_now(desk)
         step(lambda drawn=drawn: mouse.click(drawn))
         assert np.linalg.norm(np.array(desk.pairs["1"].moving_mm) - moving[n]) < inputs.fixed.grid.spacing.max(), "up to half a slice off"
         assert not before.residual_mm
-        assert desk.fits().residual_mm["1"] < 0.5 * np.linalg.norm(outcome.result.fixed_to_moving.map(fixed[n][None]) - moving[n])
+        assert fits_now(desk).residual_mm["1"] < 0.5 * np.linalg.norm(outcome.result.fixed_to_moving.map(fixed[n][None]) - moving[n])
         changed = (desk.case.now.displacement.displacement_mm != automatic).any(axis=-1)
         centers = inputs.fixed.grid.voxel_to_world(np.argwhere(changed).astype(float))
         assert 0 < np.linalg.norm(centers - np.array(desk.pairs["1"].fixed_mm), axis=1).max() <= 12.0 + 1e-6, "nothing beyond the radius"
