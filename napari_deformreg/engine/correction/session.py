@@ -27,6 +27,7 @@ from .points import before_affine
 from .regions import RegionKind
 from .resolving import resolved
 from .settle import Settled, patches, settle, shown, similarity_of
+from .settle import warm_up as settle_warm_up
 from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
 from .suggest import suggested_partner
 from .task import CONTEXT_VOX, Task, finest_spacing, folds_where, longest_change, no_pairs, pair_fits, touched_centers
@@ -95,6 +96,7 @@ class CorrectionSession:
         self.preview(pair, pair.names)
         self.correct(pair, pair.names)
         self.suggest(point[0])
+        settle_warm_up()
 
     def correct(
         self, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings | None = None, *,

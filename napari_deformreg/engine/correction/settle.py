@@ -112,6 +112,13 @@ def _repaired(
     return repaired
 
 
+def warm_up() -> None:
+    """Repair one small fold that nobody sees: what repairs is loaded or compiled on first use, which may take seconds."""
+    field = np.zeros((3, 9, 9, 9), np.float32)
+    field[0, 4, 4, 4] = 2.5
+    repair_at(field, fold_mask(field), SURE_DETERMINANT)
+
+
 @dataclass(frozen=True, eq=False)
 class Shown:
     """What a change looks like in its box."""
