@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int32, Integer
 from scipy import ndimage
 
 from ..space import DisplacementField, Grid, LabelMap, Transform, TransformChain, Volume
@@ -45,14 +45,30 @@ def resample(volume: Volume, grid: Grid, transform: Transform, *, background: fl
 
 def resample_labels(labels: LabelMap, grid: Grid, transform: Transform) -> LabelMap:
     """Pull labels onto a grid, nearest neighbor (halves rounded up, as ITK does); 0 outside."""
-    out = np.zeros(grid.shape, np.int32)
-    last = np.array(labels.grid.shape) - 1
-    for rows, voxels in _mapped_voxels(labels.grid, grid, transform):
-        nearest = np.clip(np.floor(voxels + 0.5), 0, last).astype(np.intp)
-        values = labels.data[nearest[:, 0], nearest[:, 1], nearest[:, 2]]
-        values[~_inside(voxels, last)] = 0
-        out[rows] = values.reshape(out[rows].shape)
+    out = labels_at(labels.data, nearest_voxels(labels.grid, grid, transform)).astype(np.int32, copy=False)
     return LabelMap(out, grid, labels.name, labels.label_names)
+
+
+def nearest_voxels(sampled: Grid, grid: Grid, transform: Transform) -> Int32[np.ndarray, "i j k"]:
+    """Tell which voxel of the sampled grid each voxel of a grid shows: its number in C order, -1 outside.
+
+    Who keeps it can resample labels again in no time as they are painted.
+    """
+    out = np.empty(grid.shape, np.int32)
+    last = np.array(sampled.shape) - 1
+    for rows, voxels in _mapped_voxels(sampled, grid, transform):
+        nearest = np.clip(np.floor(voxels + 0.5), 0, last).astype(np.intp)
+        numbers = np.ravel_multi_index(tuple(nearest.T), sampled.shape)
+        numbers[~_inside(voxels, last)] = -1
+        out[rows] = numbers.reshape(out[rows].shape)
+    return out
+
+
+def labels_at(labels: Integer[np.ndarray, "a b c"], numbers: Int32[np.ndarray, "i j k"]) -> Integer[np.ndarray, "i j k"]:
+    """Return the labels of numbered voxels; 0 where there is none."""
+    out: Integer[np.ndarray, "i j k"] = labels.reshape(-1)[np.maximum(numbers, 0)]
+    out[numbers < 0] = 0
+    return out
 
 
 def _inside(voxels: Float[np.ndarray, "n 3"], last: np.ndarray) -> np.ndarray:

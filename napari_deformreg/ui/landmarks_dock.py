@@ -16,6 +16,7 @@ from .adding import load_units
 from .comparison import Mode
 from .dock_life import LOOK_MS, DockLife
 from .landmarks import keeper
+from .landmarks.follow_control import FollowControl
 from .landmarks.keeper import KeptPairs, PairKeeper
 from .landmarks.pair_desk import PairDesk
 from .landmarks.pair_figures import figures_text, fits_now
@@ -24,6 +25,7 @@ from .landmarks.pair_list import PairList, Use
 from .landmarks.pair_page import PairPage
 from .landmarks.pair_table import pair_rows
 from .landmarks.region_control import RegionControl
+from .landmarks.start_offer import start_from_points
 from .orthogonal_dock import OrthogonalDock
 from .result_panel import ResultPanel
 from .review.tab import note
@@ -71,6 +73,7 @@ class LandmarksDock(QWidget):
         self.desk = PairDesk(viewer, self)
         self.page = page or PairPage()
         self.region = RegionControl(viewer, self.desk, self.page, self)
+        self.annotations = FollowControl(viewer, self.desk, self.page.follow, self)
         self.keeper = PairKeeper(self._kept, self)
         self._actions = self._named_actions()
         column = QVBoxLayout(self)
@@ -91,7 +94,7 @@ class LandmarksDock(QWidget):
     @property
     def busy(self) -> bool:
         """Whether anything is under way."""
-        return self.desk.busy or self.region.desk.busy
+        return self.desk.busy or self.region.desk.busy or self.annotations.busy
 
     def act(self, name: str) -> None:
         """Do what a key or button asks for."""
@@ -110,6 +113,7 @@ class LandmarksDock(QWidget):
         else:
             self.keeper.done()
         self.region.stop()
+        self.annotations.stop()
         self.desk.stop()
         for key in KEYS:
             self._viewer.bind_key(key, None)
@@ -138,6 +142,7 @@ class LandmarksDock(QWidget):
             "measure": desk.corrector.measure,
             "import": self._ask_import,
             "export": self._ask_export,
+            "start": lambda: start_from_points(desk),
         }
 
     def _connect(self) -> None:
@@ -206,6 +211,7 @@ class LandmarksDock(QWidget):
         page.export_button.setEnabled(bool(desk.pairs.complete))
         self.region.refresh()
         page.figures.setText(figures_text(desk))
+        page.start.show_for(desk)
         if page.place_button.isChecked():
             self._show_side()
 

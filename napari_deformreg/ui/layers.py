@@ -240,6 +240,13 @@ def is_drawn_as(layer: Any, placement: Placement) -> bool:
     return bool(np.allclose(affine, placement.display_affine, atol=1e-3)) and Placement(placement_of(layer).grid).grid == placement.grid
 
 
+def shares_voxels(layer: Any, placement: Placement) -> bool:
+    """Tell whether a Labels layer has the voxels of an image of this placement, as far as they are drawn."""
+    shape = tuple(int(n) for n in layer.data.shape[::-1])
+    affine, _ = _layer_affine(layer)
+    return shape == tuple(placement.canonical.shape) and bool(np.allclose(affine, placement.display_affine, atol=1e-3))
+
+
 def landmarks_from_layer(layer: Any, image_layer: Any | None = None) -> Landmarks:
     """Read a Points layer as landmarks in RAS+ mm; names come from its ``name`` feature, else the points are numbered from 1.
 
@@ -268,6 +275,36 @@ def landmarks_from_layer(layer: Any, image_layer: Any | None = None) -> Landmark
         display_to_world = np.array(known["display_to_world"])
         drawn = drawn @ display_to_world[:3, :3].T + display_to_world[:3, 3]
     return Landmarks(drawn, _point_names(layer))
+
+
+def layer_to_world(layer: Any, image: Placement) -> Float[np.ndarray, "4 4"]:
+    """Return what carries a layer's own coordinates, in order x, y, z, to RAS+ mm.
+
+    Parameters
+    ----------
+    layer : Points, Shapes or Labels layer
+        One that does not say itself where in the world it lies was drawn on that image; one of two axes lies on the image's only slice.
+    image : Placement
+        How the image is drawn.
+
+    Raises
+    ------
+    InputError
+        If the layer has other axes than the image.
+    """
+    if layer.ndim not in (2, 3):
+        raise InputError(f"Layer {layer.name!r} has {layer.ndim} axes; expected 2 or 3. Right-click it and choose 'Split Stack'.")
+    affine, _ = _layer_affine(layer)
+    if layer.ndim == 2:
+        slices = image.canonical.shape[2]
+        if slices != 1:
+            raise InputError(
+                f"Layer {layer.name!r} has two axes, the image it was drawn on {slices} slices; expected one of three axes: "
+                "select the image first, then make the new layer."
+            )
+        affine[2, 2:] = image.spacing[2], image.origin[2]
+    known = _own_metadata(layer)
+    return np.asarray((np.array(known["display_to_world"]) if known else image.display_to_world) @ affine)
 
 
 def _layer_affine(layer: Any) -> tuple[Float[np.ndarray, "4 4"], tuple[str, ...]]:

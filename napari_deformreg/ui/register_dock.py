@@ -84,6 +84,7 @@ class RegisterDock(QTabWidget):
         self.adder = LayerAdder(viewer, self)
         self.adder.done.connect(self._on_opened)
         self.result = result or ResultPanel(viewer)
+        self.result.register_again = self.register_again
         self._earlier: WeakSet[Any] = WeakSet(viewer.layers)
         self.tidier = garbage.Tidier(lambda: self.busy or anything_runs(), self)
         self.addTab(self.page, "Register")
@@ -113,6 +114,18 @@ class RegisterDock(QTabWidget):
             self.page.tell(str(error), problem=True)
             return
         self._used = {role: row.value() for role, row in self.page.rows.items() if row.value() is not None}
+        self._begin(inputs, settings)
+
+    def register_again(self, inputs: Inputs, settings: Settings) -> None:
+        """Register what was registered before, with other settings or landmarks; the layers that it came from are the same."""
+        if self.busy:
+            self.page.tell("Something else is being read or registered; try again when that is done.", problem=True)
+            return
+        self.page.set_settings(settings)
+        self.setCurrentWidget(self.page)
+        self._begin(lambda: inputs, settings)
+
+    def _begin(self, inputs: Callable[[], Inputs], settings: Settings) -> None:
         self.page.busy()
         self.page.tell("Starting …")
         start = self.start_registration
@@ -164,6 +177,7 @@ class RegisterDock(QTabWidget):
         self.loader.drop()
         self.checker.drop()
         self.adder.stop()
+        self.result.register_again = None
         self.result.shut_down()
         self.tidier.stop()
         events = self._viewer.layers.events

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QDockWidget, QFileDialog, QFrame, QHBoxLayout, QLabel
 
 from ..errors import DeformregError
 from ..io import result_folder as names
-from ..workflow import InputPaths, Outcome
+from ..settings import Settings
+from ..workflow import InputPaths, Inputs, Outcome
 from . import compat, layers
 from . import result_layers as parts
 from .adding import LayerAdder
@@ -49,6 +50,8 @@ class ResultPanel(QWidget):
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self.register_again: Callable[[Inputs, Settings], Any] | None = None
+        """Who registers these inputs again, if anybody does."""
         self._outcome: Outcome | None = None
         self._paths: InputPaths | None = None
         self._folder: Path | None = None

@@ -13,11 +13,12 @@ from jaxtyping import Bool, Float, Integer
 from ...errors import InputError
 from ...result import Correction, PairDoubt, PairFit, Suggestion
 from ...settings import CorrectionSettings
-from ...space import Box, DisplacementField, LandmarkPairs, Region, TransformChain
+from ...space import Box, DisplacementField, Grid, LandmarkPairs, Region, TransformChain
 from ...space.jacobian import central_determinant, digital_fold_mask, displacement_mm_to_vox
 from ...space.point_fits import FitName
 from ...workflow import InputPaths, Outcome, corrected_outcome, correction_session, evaluate_folder_steps, finished
 from ..pictures import ResultPicture, picture_of_outcome
+from .carried_labels import CarriedLabels, DrawnLabels, LabelsUpdate
 from .pair_list import Point, Touched, as_point
 
 if TYPE_CHECKING:
@@ -153,13 +154,16 @@ class Corrections:
         self._stack: list[Correction] = []
         self._driving: list[tuple[Point, ...]] = []
         self._done = 0
+        self._carried: dict[int, CarriedLabels] = {}
 
-    def open(self, case: Outcome | Path, paths: InputPaths | None) -> None:
-        """Prepare a case; a result folder is judged again first, which takes longer."""
+    def open(self, case: Outcome | Path, paths: InputPaths | None) -> Grid:
+        """Prepare a case, and tell its moving image's grid; a result folder is judged again first, which takes longer."""
         outcome = finished(evaluate_folder_steps(case, paths)) if isinstance(case, Path) else case
         self._outcome, self._stack, self._driving, self._done = outcome, [], [], 0
+        self._carried = {}
         self._session = correction_session(outcome)
         self._session.warm_up()
+        return outcome.inputs.moving.grid
 
     def suggest(self, fixed_mm: Float[np.ndarray, "3"]) -> Suggestion:
         """Look for the partner of a place in the fixed image."""
@@ -202,6 +206,7 @@ class Corrections:
         self._done -= 1
         correction = self._stack[self._done]
         self._ready().undo(correction)
+        self._note(correction)
         return self._shown(correction.box, correction.moved_before, None)
 
     def redo(self) -> Update:
@@ -211,7 +216,31 @@ class Corrections:
         self._done += 1
         correction = self._stack[self._done - 1]
         self._ready().apply(correction)
+        self._note(correction)
         return self._shown(correction.box, correction.moved, Figures.of(correction))
+
+    def carry(self, key: int, drawn: DrawnLabels) -> LabelsUpdate:
+        """Carry labels that were drawn on one image to the other, and keep them up to date from now on."""
+        assert self._outcome is not None  # there is no session without one
+        self._carried[key] = CarriedLabels.of(drawn, self._ready(), self._outcome.inputs.moving.grid)
+        return self._carried[key].whole()
+
+    def painted(self, key: int, box: Box, values: Integer[np.ndarray, "i j k"]) -> LabelsUpdate | None:
+        """Take over what was painted into carried labels; None if nothing is shown otherwise."""
+        return self._carried[key].painted(box, values) if key in self._carried else None
+
+    def carried_now(self) -> dict[int, LabelsUpdate]:
+        """Carry all labels anew where the registration changed; those that are shown otherwise."""
+        found = {key: carried.follow(self._ready()) for key, carried in self._carried.items()}
+        return {key: update for key, update in found.items() if update is not None}
+
+    def carry_no_more(self, key: int) -> None:
+        """Forget labels."""
+        self._carried.pop(key, None)
+
+    def _note(self, correction: Correction) -> None:
+        for carried in self._carried.values():
+            carried.note(correction.forward.box, correction.backward.box)
 
     def measure(self) -> tuple[Outcome, ResultPicture]:
         """Judge the registration as it is now."""
@@ -230,6 +259,7 @@ class Corrections:
         self._stack = [*self._stack[: self._done], correction]
         self._driving = [*self._driving[: self._done], tuple(driving)]
         self._done += 1
+        self._note(correction)
         return self._shown(correction.box, correction.moved, Figures.of(correction))
 
     def _shown(self, box: Box, moved: Float[np.ndarray, "i j k"], figures: Figures | None) -> Update:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from ...errors import DeformregError
-from ...space import LandmarkPairs
+from ...errors import DeformregError, InputError
+from ...space import Grid, LandmarkPairs
 from ...workflow import InputPaths, Outcome
 from ..conversation import Conversation
 from .corrections import Corrections, Order, PointsOrder, RegionOrder
@@ -67,6 +67,8 @@ class Corrector(QObject):
         self._measured: list[Change] = []
         self.ready = False
         """Whether a case is open on the other side."""
+        self.moving_grid: Grid | None = None
+        """Of the case that is open."""
 
     @property
     def busy(self) -> bool:
@@ -88,7 +90,7 @@ class Corrector(QObject):
         self._talk.stop()
         self._tasks.clear()
         self._withdrawn.clear()
-        self._running, self._wanted = None, None
+        self._running, self._wanted, self.moving_grid = None, None, None
         self._previewing = self._dragging = self.ready = False
         self._applied, self._measured = [], []
 
@@ -116,6 +118,13 @@ class Corrector(QObject):
         """Look for pairs that disagree with the others."""
         if self.ready and len(pairs):
             self._talk.ask("doubts", pairs, weights, then=self.doubted.emit, failed=lambda error: None)
+
+    def ask(self, method: str, *arguments: Any, then: Callable[[Any], Any], failed: Callable[[DeformregError], Any]) -> None:
+        """Ask for something that changes nothing of the registration; it takes its turn among the corrections."""
+        if self.ready:
+            self._talk.ask(method, *arguments, then=then, failed=failed)
+        else:
+            failed(InputError("No registration is open for correction; register two images or open a result folder first."))
 
     def preview(self, order: Order) -> None:
         """Show soon what a spline would do; of many orders, the last one counts."""
@@ -196,7 +205,7 @@ class Corrector(QObject):
         if task is None:
             return
         if task.method == "open":
-            self.ready = True
+            self.ready, self.moving_grid = True, value
             self.opened.emit()
         elif task.method == "measure":
             self._measured = list(self._applied)

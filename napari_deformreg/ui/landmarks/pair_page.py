@@ -11,12 +11,14 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QFrame, QHBox
 from ..buttons import button, switch
 from ..review.tab import in_a_row, note
 from ..review.tables import RowsModel, RowTable
+from .follow_page import FollowPage
 from .keeper import KeptPairs
 from .pair_desk import POINTS_WEIGHT, RADIUS_MM
 from .pair_list import Pair, Use
 from .pair_table import COLUMNS
 from .points_page import PointsPage
 from .region_page import RegionPage
+from .start_offer import StartOffer
 
 HELP = (
     "Click in the fixed image, then its partner in the moved one: Enter takes the suggestion, Escape forgets the pair. "
@@ -36,7 +38,7 @@ class PairPage(QWidget):
 
     ACTIONS = (
         "accept", "undo", "redo", "delete", "lock", "exclude", "hold_out", "previous", "next", "nearest", "solve", "back", "measure",
-        "import", "export",
+        "import", "export", "start",
     )  # fmt: skip
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -73,8 +75,9 @@ class PairPage(QWidget):
         self.measure_button = button("Measure", tip, ask("measure"))
         self.import_button = button("Import…", "Read pairs from landmark files.", ask("import"))
         self.export_button = button("Export…", "Write the pairs as landmark files.", ask("export"))
-        self.recovery, self.region, self.points = RecoveryLine(), RegionPage(), PointsPage()
+        self.recovery, self.region, self.points, self.follow = RecoveryLine(), RegionPage(), PointsPage(), FollowPage()
         self.figures, self.message = note(), note()
+        self.start = StartOffer(ask("start"))
         self._lay_out()
         self._connect()
 
@@ -109,6 +112,7 @@ class PairPage(QWidget):
         column.addWidget(self.recovery)
         column.addLayout(in_a_row(self.place_button, self.accept_button, self.undo_button, self.redo_button))
         column.addWidget(self.message)
+        column.addWidget(self.start)
         column.addWidget(self.table, 1)
         column.addLayout(in_a_row(self.previous_button, self.next_button, self.nearest_button, QLabel("weight"), self.weight))
         column.addLayout(in_a_row(self.lock_button, self.exclude_button, self.hold_out_button, self.delete_button))
@@ -124,6 +128,7 @@ class PairPage(QWidget):
         column.addWidget(self.figures)
         column.addWidget(self.region)
         column.addWidget(self.points)
+        column.addWidget(self.follow)
         column.addLayout(in_a_row(self.import_button, self.export_button))
 
 
