@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
+from .dropping import TakesFiles
 from .layers import METADATA_KEY
 
 NOTHING = "—"
@@ -19,7 +19,7 @@ _last_folder = ""
 """Where a file was last chosen: the other files of a case mostly lie there too."""
 
 
-class InputRow(QWidget):
+class InputRow(TakesFiles, QWidget):
     """Chooses one layer.
 
     Parameters
@@ -89,18 +89,9 @@ class InputRow(QWidget):
         """Return the layers on offer."""
         return tuple(self._layers)
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept local files."""
-        if dropped_files(event):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
+    def take_files(self, files: list[Path]) -> None:
         """Take the first file."""
-        files = dropped_files(event)
-        if files:
-            event.setDropAction(Qt.DropAction.CopyAction)
-            event.accept()
-            self.file_given.emit(files[0])
+        self.file_given.emit(files[0])
 
     def _browse(self) -> None:
         global _last_folder
@@ -116,12 +107,6 @@ def aligned(rows: Iterable[InputRow]) -> None:
     width = max(label.sizeHint().width() for label in labels)
     for label in labels:
         label.setMinimumWidth(width)
-
-
-def dropped_files(event: QDropEvent) -> list[Path]:
-    """Return the local files of a drag or drop."""
-    data = event.mimeData()
-    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()] if data is not None and data.hasUrls() else []
 
 
 def is_result(layer: Any) -> bool:

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.layers import Image, Labels, Points
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QTabWidget,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from ..errors import DeformregError, InputError
 from ..result import Control, Step
@@ -25,8 +19,9 @@ from ..workflow import InputPaths, Inputs, Outcome
 from . import garbage, layers
 from .adding import LayerAdder, load_units, warm_up
 from .dock_life import DockLife
+from .dropping import TakesFiles
 from .input_look import dressed
-from .input_rows import InputRow, dropped_files
+from .input_rows import InputRow
 from .layers import LayerTuple
 from .open_folder import opening_result
 from .pictures import ResultPicture
@@ -51,7 +46,7 @@ class _Finished:
     entries: list[LayerTuple]
 
 
-class RegisterDock(QTabWidget):
+class RegisterDock(TakesFiles, QTabWidget):
     """Registers two images of the viewer and shows what came of it.
 
     Parameters
@@ -192,16 +187,9 @@ class RegisterDock(QTabWidget):
 
     # --- Qt ---------------------------------------------------------------------------------------------------------
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept local files anywhere on the dock."""
-        if dropped_files(event):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
+    def take_files(self, files: list[Path]) -> None:
         """Sort dropped files into the free rows: images, then landmarks; a folder is a result."""
-        event.setDropAction(Qt.DropAction.CopyAction)
-        event.accept()
-        for path in dropped_files(event):
+        for path in files:
             if path.is_dir():
                 self.open_result(path)
             else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
+from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from ..errors import DeformregError
@@ -19,7 +19,7 @@ from ..workflow import InputPaths
 from .adding import load_units
 from .buttons import button
 from .dock_life import LOOK_MS, DockLife
-from .input_rows import dropped_files
+from .dropping import TakesFiles
 from .open_folder import opening_result
 from .process import in_process
 from .result_panel import ResultPanel
@@ -44,7 +44,7 @@ KEYS = {"PageDown": 1, "PageUp": -1, "Home": 0}
 """Next, previous and worst row of the tab that is open."""
 
 
-class ReviewDock(QWidget):
+class ReviewDock(TakesFiles, QWidget):
     """Reviews the result that the window shows, or one from a folder.
 
     Parameters
@@ -161,22 +161,16 @@ class ReviewDock(QWidget):
 
     # --- Qt ---------------------------------------------------------------------------------------------------------
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+    def wants_files(self, files: list[Path]) -> bool:
         """Accept a result folder anywhere on the dock; with a case on it also a table of its structures' names."""
-        files = dropped_files(event)
-        if any(path.is_dir() for path in files) or (files and self.desk.review is not None):
-            event.acceptProposedAction()
+        return any(path.is_dir() for path in files) or bool(files and self.desk.review is not None)
 
-    def dropEvent(self, event: QDropEvent) -> None:
+    def take_files(self, files: list[Path]) -> None:
         """Open a dropped result folder, or take the names of structures from a dropped table."""
-        event.setDropAction(Qt.DropAction.CopyAction)
-        event.accept()
-        for path in dropped_files(event):
-            if path.is_dir():
-                self.open_result(path)
-            elif self.desk.review is not None:
-                self.name_structures(path)
-            return
+        if files[0].is_dir():
+            self.open_result(files[0])
+        elif self.desk.review is not None:
+            self.name_structures(files[0])
 
     def _lay_out(self) -> None:
         self.setAcceptDrops(True)

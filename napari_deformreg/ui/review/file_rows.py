@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QListWidget, QVBoxLayout, QWidget
 
 from ..buttons import button
-from ..input_rows import dropped_files
+from ..dropping import TakesFiles
 from .tab import in_a_row
 
 
-class FileRow(QWidget):
+class FileRow(TakesFiles, QWidget):
     """One file; may stay empty.
 
     Parameters
@@ -47,16 +46,9 @@ class FileRow(QWidget):
         """Show a path."""
         self.edit.setText("" if path is None else str(path))
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept local files."""
-        if dropped_files(event):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
+    def take_files(self, files: list[Path]) -> None:
         """Take the first file."""
-        event.setDropAction(Qt.DropAction.CopyAction)
-        event.accept()
-        self.setValue(dropped_files(event)[0])
+        self.setValue(files[0])
 
     def _browse(self) -> None:
         start = self.edit.text()
@@ -68,7 +60,7 @@ class FileRow(QWidget):
             self.setValue(name)
 
 
-class FileList(QWidget):
+class FileList(TakesFiles, QWidget):
     """Several files in an order.
 
     Parameters
@@ -120,16 +112,9 @@ class FileList(QWidget):
         """Put files at the end."""
         self.setValue([*self.value(), *files])
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept local files."""
-        if dropped_files(event):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
+    def take_files(self, files: list[Path]) -> None:
         """Put them at the end."""
-        event.setDropAction(Qt.DropAction.CopyAction)
-        event.accept()
-        self.add(dropped_files(event))
+        self.add(files)
 
     def _browse(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, self._title, "", f"{self._filter};;All files (*)")

@@ -19,7 +19,7 @@ from .tables import GRADE_COLORS, Column, Row, RowsModel, RowTable
 from .tolerance_editor import ToleranceEditor
 
 COLUMNS = (
-    Column("title", "figure", characters=30),
+    Column("title", "figure", characters=23),
     Column("value_text", "value", longest="0.0556 mm"),
     LIMITS_COLUMN,
     Column("grade", "grade", "Each figure is graded on its own; the whole is not.", lambda grade: str(grade.value)),
