@@ -58,7 +58,7 @@ class RefineSettings(_Frozen):
     later_gain: Annotated[float, Field(ge=0, le=1)] = 0.05
     """A flow after the first is kept only if it lowers the loss by at least this fraction; else what came before it is the result."""
     cpu_budget_mvox: Annotated[float, Field(gt=0)] = 150.0
-    """On the CPU a level gets at most this many million voxel-steps; a level for which that means under four steps is left out."""
+    """On the CPU a level gets at most this many million voxel-steps; a level for which that means under two steps is left out."""
     cpu_velocity_mvox: Annotated[float, Field(ge=0.001)] = 1.2
     """On the CPU the velocity's lattice has at most this many million voxels; larger levels compare finer images, but are moved by it."""
     regularizer: RegularizerName = "diffusion_l2"

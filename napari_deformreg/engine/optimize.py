@@ -169,6 +169,10 @@ class LevelOptimizer:
         self._remember(self.evaluate(self.velocity)[0])
         return self.best_velocity
 
+    def falling(self) -> bool:
+        """Tell whether the last loss seen is the lowest, so that the step after it can be trusted without the cost of looking once more."""
+        return bool(self.losses) and self.losses[-1] <= self.best_loss
+
     def converged(self) -> bool:
         """Tell whether the loss has hardly fallen over the last steps."""
         if len(self.losses) <= PATIENCE:

@@ -14,6 +14,9 @@ from .pyramid import level_grid
 LATER_LEVELS = 2
 """Levels of each flow after the first, from the finest: what is left to move by then is small."""
 
+LEAST_STEPS = 2
+"""A level for which the CPU's budget leaves fewer steps is left out."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -51,7 +54,7 @@ def plan_levels(fixed: Grid, settings: Settings, device: torch.device) -> list[L
         shape = velocity_shape(grid, settings, device)
         if device.type == "cpu":
             steps = min(steps, int(settings.refine.cpu_budget_mvox * 1e6 / np.prod(grid.shape)))
-            if steps < 4 and levels:
+            if steps < LEAST_STEPS and levels:
                 continue
         longest = max(grid.shape)
         if levels and levels[-1].grid.shape == grid.shape:

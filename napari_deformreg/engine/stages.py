@@ -363,6 +363,7 @@ def _one_flow(
 ) -> Generator[Step, Control | None, tuple[Tensor, Status]]:
     """Refine one stationary velocity over its levels; the velocity on the last one's lattice, and how it ended."""
     numbers = [number for number, level in enumerate(progress.levels) if level.flow == flow]
+    judged = _judged_level(numbers, flow, run)
     velocity: Tensor | None = None
     status = Status.STEPS_USED_UP
     for number in numbers:
@@ -373,9 +374,9 @@ def _one_flow(
             start = _taken_up(optimizer, start, velocity, level)
             last = number == numbers[-1]
             yield from _level_steps(optimizer, number, last, progress, run)
-            velocity = optimizer.finish()
+            velocity = optimizer.velocity if optimizer.falling() else optimizer.finish()
             status = Status.CONVERGED if optimizer.converged() else Status.STEPS_USED_UP
-            if last and not _gains_enough(optimizer, flow, run):
+            if number == judged and not _gains_enough(optimizer, flow, run):
                 velocity, status = torch.zeros_like(velocity), Status.KEPT_START
         except OutOfMemoryError as error:
             if velocity is None:
@@ -437,11 +438,23 @@ def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | N
     return None if is_used_up(start, level.shape) else start
 
 
+def _least_gain(flow: int, run: Run) -> float:
+    return run.settings.refine.least_gain if flow == 0 else run.settings.refine.later_gain
+
+
+def _judged_level(numbers: list[int], flow: int, run: Run) -> int:
+    """Choose the level after which a flow is compared with none: the last, or, where any gain will do, the one before it.
+
+    There it costs an eighth as much, and what is worse than nothing is replaced by nothing before the last level begins.
+    """
+    return numbers[-1] if len(numbers) < 2 or _least_gain(flow, run) > 0 else numbers[-2]
+
+
 def _gains_enough(optimizer: LevelOptimizer, flow: int, run: Run) -> bool:
     """Tell whether a flow is better than none, by as much as the settings ask for; says so in a notice if the first is not."""
     without = optimizer.evaluate(torch.zeros_like(optimizer.velocity))[0]
     gain = (without - optimizer.best_loss) / max(abs(without), 1e-9)
-    least = run.settings.refine.least_gain if flow == 0 else run.settings.refine.later_gain
+    least = _least_gain(flow, run)
     if gain > 0 and gain >= least:
         return True
     if flow == 0:

@@ -155,6 +155,16 @@ def test_the_moving_image_comes_through_the_affine():
     assert worst_miss(CentroidShift(), grid, Grid(frame.shape, moved), affine) < 0.05
 
 
+def test_a_velocity_is_no_finer_than_what_the_network_gave():
+    """The fake networks answer at half resolution; a lattice as fine as the images' would promise detail that is not there."""
+    grid = oblique_grid((40, 33, 36), (2.0, 2.0, 2.0), (0, 0, 0))
+    fixed, moving, _ = shifted_blobs(grid, grid, AffineTransform.identity())
+    model = trained(CentroidShift())
+    working = working_grid(fixed.grid, model.header).shape
+    found = predict_velocity(model, fixed, moving, AffineTransform.identity()).shape[2:]
+    assert all(n / 2 <= m <= n / 2 + 2 for n, m in zip(working, found, strict=True))
+
+
 def test_a_rotation_keeps_its_axis_and_angle(grid):
     start = at(grid, 0.45, 0.55, 0.5)
     fixed = placed(blob(grid, start, max(2.0, 1.2 * float(grid.spacing.max()))))

@@ -169,6 +169,32 @@ def test_a_deformation_that_hardly_pays_is_dropped(pair):
     assert any("dropped" in notice for notice in result.provenance.notices)
 
 
+def test_what_misled_the_coarse_levels_does_not_reach_the_finest(pair, monkeypatch):
+    """Where any gain will do, a flow is compared with none before the finest level; one that is worse than none is gone by then."""
+    began = []
+    whole = stages._level_optimizer
+
+    def misled(case, affine, level, velocity, run):
+        optimizer = whole(case, affine, level, velocity, run)
+        began.append((level.grid.shape, velocity))
+        if level.grid.shape != pair.fixed.grid.shape:
+            wild = torch.full_like(velocity, 3.0)
+            monkeypatch.setattr(optimizer, "finish", lambda: wild)
+            monkeypatch.setattr(optimizer, "falling", lambda: False)
+            optimizer.best_loss = 1.0
+            monkeypatch.setattr(optimizer, "_remember", lambda loss: optimizer.losses.append(loss))
+        return optimizer
+
+    monkeypatch.setattr(stages, "_level_optimizer", misled)
+    result = register(pair.fixed, pair.moving, QUICK.changed(search={"mode": "off"}))
+    shape, velocity = began[-1]
+    assert shape == pair.fixed.grid.shape
+    assert not velocity.any()
+    assert any(v.any() for _, v in began[:-1])
+    assert result.status is not Status.KEPT_START
+    assert result.displacement.displacement_mm.any()
+
+
 def test_landmarks_drive_when_weighted(pair):
     """Pairs that ask for a motion the images do not show are followed only when they have a weight."""
     points = pair.fixed.grid.voxel_to_world(np.array([[16.0, 16.0, 16.0]]))
@@ -222,6 +248,10 @@ def test_levels_keep_within_the_cpu_budget():
     assert [level.shape for level in levels[:-1]] == [level.grid.shape for level in levels[:-1]]
     assert 1.0e6 < np.prod(levels[-1].shape) <= Settings().refine.cpu_velocity_mvox * 1e6
     assert stages.plan_levels(grid, Settings(), torch.device("cuda"))[-1].shape == grid.shape
+    few = Settings().changed(refine={"cpu_budget_mvox": 2.5 * np.prod(grid.shape) / 1e6})
+    assert stages.plan_levels(grid, few, torch.device("cpu"))[-1].steps == 2
+    fewer = Settings().changed(refine={"cpu_budget_mvox": 1.5 * np.prod(grid.shape) / 1e6})
+    assert max(stages.plan_levels(grid, fewer, torch.device("cpu"))[-1].grid.shape) < 192
     huge = stages.plan_levels(Grid((512, 512, 400), np.eye(4)), Settings(), torch.device("cpu"))
     assert max(huge[-1].grid.shape) < 512
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -66,7 +67,8 @@ def predict_velocity(model: TrainedModel, fixed: Placed, moving: Placed, affine:
     Returns
     -------
     velocity : (1, 3, i, j, k) tensor
-        On `working_grid`, in its voxels; for slices it stays in the plane.
+        Over the field of view of `working_grid`, on a lattice as fine as what the network gives (half of it for the bundled volume model),
+        in its voxels; for slices it stays in the plane.
 
     Raises
     ------
@@ -89,7 +91,12 @@ def predict_velocity(model: TrainedModel, fixed: Placed, moving: Placed, affine:
     window = tuple(slice(first, first + n) for first, n in zip(before, shape, strict=True))
     velocity = torch.zeros((1, 3, *grid.shape), device=fixed.device)
     velocity[:, axes] = padded[(slice(None), slice(None), *window)].reshape(1, len(axes), *grid.shape)
-    return velocity
+    fineness = [1.0, 1.0, 1.0]
+    for axis, given, asked in zip(axes, coarse.shape[2:], padded_shape, strict=True):
+        fineness[axis] = given / asked
+    i, j, k = (math.ceil(n * part) for n, part in zip(grid.shape, fineness, strict=True))
+    # No finer than that: whoever takes it up would look for detail on lattices where there is none.
+    return velocity if (i, j, k) == grid.shape else resize_field(velocity, (i, j, k))
 
 
 def _velocity(module: VelocityModel, fixed: Tensor, moving: Tensor) -> Tensor:
