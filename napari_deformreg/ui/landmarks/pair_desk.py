@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from ...errors import DeformregError
@@ -63,6 +63,11 @@ class PairDesk(QObject):
         self.mouse = PairMouse(viewer, self._ends_to_hit, lambda: self.layers.size_mm, self)
         self.mouse.movable, self.mouse.preferred = self._is_movable, self._side_shown
         self.places = Places(viewer, parent)
+        # A turn later: what shows the correction is asked for first.
+        self._doubting = QTimer(self)
+        self._doubting.setSingleShot(True)
+        self._doubting.setInterval(0)
+        self._doubting.timeout.connect(lambda: self.corrector.doubt(self.pairs.landmark_pairs(), self.pairs.weights()))
         self._connect()
 
     @property
@@ -234,6 +239,7 @@ class PairDesk(QObject):
     def stop(self) -> None:
         """Follow nothing more, and take the layers away."""
         self.mouse.release()
+        self._doubting.stop()
         self.places.forget()
         self.corrector.close()
         self.case.leave()
@@ -362,7 +368,7 @@ class PairDesk(QObject):
         self.figures = update.figures
         self.case.show(update, self.corrector.unmeasured)
         self.redraw()
-        self.corrector.doubt(self.pairs.landmark_pairs(), self.pairs.weights())
+        self._doubting.start()
 
     def _on_previewed(self, update: Update) -> None:
         if self.corrector.wants_preview:
