@@ -106,8 +106,9 @@ class AnnotationSession(clicks_in_window.ClickSession):
         found: dict[str, list[float]] = {"points": [], "shapes": [], "labels": []}
         self.marks.page.place_button.setChecked(True)
         rng = np.random.default_rng(2)
-        for _ in range(count):
-            fixed = self.middle + np.array([0.0, -8.0, 22.0]) + rng.normal(size=3) * [0, 4, 4]
+        for n in range(count):
+            # Apart from each other: a click on an end that is there already takes hold of it.
+            fixed = self.middle + np.array([0.0, -8.0 - 14.0 * n, 22.0 - 6.0 * n])
             self.hand.show_slice(fixed)
             self.wait(0.4)
             self.hand.click(fixed)
