@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """What a start is worth: no start, the training-free one, a network's, both; each alone, with a short and with the full refinement.
 
-    starts_table.py --referee REFEREE.py --out FOLDER [--model MODEL] CASE_DIR [CASE_DIR ...]
+    starts_table.py --referee REFEREE.py --out FOLDER [--model MODEL] [--starts …] CASE_DIR [CASE_DIR ...]
 
-Case folders and the referee are as in `run_cases.py`; MODEL is a bundled network or a file, and without one only the first two starts are
-tried. "Alone" is the chosen start without a single step of refinement; "short" has half the steps and half the CPU's budget of voxel-steps.
-Every start is compared with none by the pair's own similarity, as in any run, so a start that did not pay shows the figures of none.
+Case folders and the referee are as in `run_cases.py`; MODEL is a bundled network or a file, without one the bundled one for slices or for
+volumes. "Alone" is the chosen start without a single step of refinement; "short" has half the steps and half the CPU's budget of voxel-
+steps. Every start is compared with none by the loss of the refinement, as in any run, so a start that did not pay shows the figures of
+none. Seconds are those of all stages by the clock, reading and writing excluded; every case is registered once before its first row, so
+that nothing is compiled in the time of a row.
 
-FOLDER gets one result folder a run, `starts.json` and `starts.md` (written after every run, so that a stopped benchmark loses nothing; runs
+FOLDER gets one transform a run, `starts.json` and `starts.md` (written after every run, so that a stopped benchmark loses nothing; runs
 that are there are not repeated).
 """
 
@@ -15,13 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from run_cases import DEFORMREG, find, load_referee, motion_mm, preset_of, registration_seconds
+from run_cases import find, load_referee, motion_mm, preset_of
 
+from napari_deformreg import read_image, read_labels, register
+from napari_deformreg.errors import DeformregError
+from napari_deformreg.io import write_transform
 from napari_deformreg.settings import Settings
 
 STARTS: dict[str, dict[str, Any]] = {
@@ -39,9 +42,9 @@ FIGURES = (("dice_mean", "Dice", ".3f"), ("tre_mm_liver", "TRE liver mm", ".2f")
 """The first that a case has is its figure."""
 
 
-def settings_for(preset: str, start: str, part: float, model: str | None, device: str) -> Settings:
+def settings_for(preset: str, start: str, part: float, model: str, device: str) -> Settings:
     """Return a run's settings."""
-    settings = Settings.from_preset(preset).changed(device=device, model=model or "none").changed(**STARTS[start])
+    settings = Settings.from_preset(preset).changed(device=device, model=model).changed(**STARTS[start])
     if part == 1.0:
         return settings
     steps = tuple(round(part * count) for count in settings.refine.steps)
@@ -49,28 +52,28 @@ def settings_for(preset: str, start: str, part: float, model: str | None, device
     return settings.changed(refine={"steps": steps, "cpu_budget_mvox": budget})
 
 
-def register(case: Path, out: Path, settings: Settings) -> str | None:
-    """Run one case; returns what went wrong, if anything did."""
-    shutil.rmtree(out, ignore_errors=True)
-    told = out.with_suffix(".json")
-    told.write_text(settings.to_json(), encoding="utf-8")
-    images = [str(find(case, "fixed")), str(find(case, "moving"))]
-    command = [DEFORMREG, "register", *images, "--out", str(out), "--settings", str(told), "--quiet"]
+def read(case: Path) -> dict[str, Any]:
+    """Read what a case is registered from."""
+    given: dict[str, Any] = {side: read_image(find(case, side)) for side in ("fixed", "moving")}
     if find(case, "fixed_mask") and find(case, "moving_mask"):
-        command += ["--fixed-mask", str(find(case, "fixed_mask")), "--moving-mask", str(find(case, "moving_mask"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (done.stderr or done.stdout).strip()[-500:] if done.returncode else None
+        given |= {f"{side}_mask": read_labels(find(case, f"{side}_mask")) for side in ("fixed", "moving")}
+    return given
 
 
-def scored(case: Path, out: Path, score: Any) -> dict[str, Any]:
-    """Return the referee's figures of one run, its seconds, and which start it took."""
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    transform = str(out / "fixed_to_moving.h5")
-    row = {"figures": score(str(case), transform), "seconds": registration_seconds(report), "stages": report["provenance"]["seconds"]}
+def row(case: Path, given: dict[str, Any], transform: Path, settings: Settings, score: Any) -> dict[str, Any]:
+    """Register one case one way; the referee's figures, the seconds and which start was taken, or what went wrong."""
+    try:
+        result = register(settings=settings, **given)
+    except DeformregError as error:
+        return {"failed": str(error)[-500:]}
+    write_transform(transform, result.fixed_to_moving)
+    told = result.provenance
+    figures = score(str(case), str(transform))
     spec = json.loads((case / "case.json").read_text(encoding="utf-8")) if (case / "case.json").exists() else {}
     if spec.get("truth") == "identity":
-        row["figures"]["moved_mm_median"] = motion_mm(case, Path(transform))
-    return row | {"start": report["provenance"]["start"], "device": report["provenance"]["device"]}
+        figures["moved_mm_median"] = motion_mm(case, transform)
+    start = None if told.start is None else {"chosen": told.start.chosen, "losses": dict(told.start.losses)}
+    return {"figures": figures, "seconds": sum(told.seconds.values()), "stages": dict(told.seconds), "start": start, "device": told.device}
 
 
 def _figure(row: dict[str, Any], key: str, form: str) -> str:
@@ -111,25 +114,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--starts", nargs="+", choices=list(STARTS), default=list(STARTS))
     parser.add_argument("--refinements", nargs="+", choices=list(REFINEMENTS), default=list(REFINEMENTS))
     words = parser.parse_args()
     score = load_referee(words.referee)
     words.out.mkdir(parents=True, exist_ok=True)
     kept = words.out / "starts.json"
     table: dict[str, dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    starts = list(STARTS) if words.model else ["none", "training-free"]
     for case in words.cases:
         entry = table.setdefault(case.name, {"before": score(str(case), "identity"), "runs": {}})
-        for start in starts:
-            runs = entry["runs"].setdefault(start, {})
-            for name in words.refinements:
-                if name in runs:
-                    continue
-                out = words.out / f"{case.name}-{start}-{name}"
-                failed = register(case, out, settings_for(preset_of(case), start, REFINEMENTS[name], words.model, words.device))
-                runs[name] = {"failed": failed} if failed else scored(case, out, score)
-                kept.write_text(json.dumps(table, indent=1), encoding="utf-8")
-                (words.out / "starts.md").write_text(markdown(table), encoding="utf-8")
+        given = read(case)
+        model = words.model or ("general-2d" if given["fixed"].grid.is_2d else "general-3d")
+        missing = [(s, part) for s in words.starts for part in words.refinements if part not in entry["runs"].get(s, {})]
+        if missing:
+            register(settings=settings_for(preset_of(case), "both", 0.1, model, words.device), **given)
+        for start, part in missing:
+            settings = settings_for(preset_of(case), start, REFINEMENTS[part], model, words.device)
+            transform = words.out / f"{case.name}-{start}-{part}.h5"
+            entry["runs"].setdefault(start, {})[part] = row(case, given, transform, settings, score)
+            kept.write_text(json.dumps(table, indent=1), encoding="utf-8")
+            (words.out / "starts.md").write_text(markdown(table), encoding="utf-8")
         print("\n".join(line for line in markdown(table).splitlines() if line.startswith(f"| {case.name} |")), flush=True)
 
 
