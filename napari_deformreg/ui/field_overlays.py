@@ -16,7 +16,7 @@ from .drawn_arrays import Bounded
 from .kept_shaders import keep_shaders
 from .overlays import DrawnField, View
 from .regions import EVERYWHERE, Region
-from .several_changes import changed_at_once
+from .several_changes import DrawnOnce, changed_at_once
 
 REDRAW_MS = 30
 
@@ -58,6 +58,7 @@ class FieldOverlays(QObject):
         self.spacing_mm = field.typical_spacing()
         self.slab, self.scale, self.region = 1, 1.0, EVERYWHERE
         self._cost_ms = 0.0
+        self._once = DrawnOnce(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
@@ -72,6 +73,7 @@ class FieldOverlays(QObject):
     def stop(self) -> None:
         """Follow the viewer no more."""
         self._timer.stop()
+        self._once.release()
         self._dims.events.current_step.disconnect(self._on_step)
         for event in (self._dims.events.order, self._dims.events.ndisplay):
             event.disconnect(self.schedule)
@@ -82,6 +84,7 @@ class FieldOverlays(QObject):
 
     def schedule(self, event: Any = None) -> None:
         """Redraw soon, once for many changes."""
+        self._once.release()
         self._timer.start()
 
     def set_spacing(self, spacing_mm: float) -> None:
@@ -142,6 +145,7 @@ class FieldOverlays(QObject):
             self.schedule()
         else:
             self.redraw()
+            self._once.hold(layer for layer in self._layers() if self._shown(layer))
 
     def _shown(self, layer: Any) -> bool:
         return bool(layer.visible) and layer in self._viewer.layers

@@ -22,7 +22,7 @@ JACOBIAN, FOLDS = "Jacobian determinant", "folds"
 QUIVER, DEFORMED_GRID, MAGNITUDE = "displacement", "deformed grid", "displacement length"
 FIXED_LABELS, MOVED_LABELS = "labels on fixed", "moved labels"
 FIXED_LANDMARKS, MOVED_LANDMARKS = "landmarks on fixed", "moved landmarks"
-FIXED_CONTOURS, MOVED_CONTOURS = "contours of fixed", "contours of moved"
+CONTOURS, MOVED_CONTOURS = "contours", "contours of moved"
 
 CHANGED_BY_TRANSFORM = (MOVED, JACOBIAN, MAGNITUDE, FOLDS, MOVED_LABELS, MOVED_LANDMARKS)
 """Layers whose data are others once the transform is another; arrows and grid follow by themselves."""

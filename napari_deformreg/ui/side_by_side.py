@@ -8,7 +8,7 @@ from typing import Any
 from . import compat
 from . import result_layers as parts
 
-WITH_FIXED = (parts.FIXED_LABELS, parts.FIXED_LANDMARKS, parts.FIXED_CONTOURS)
+WITH_FIXED = (parts.FIXED_LABELS, parts.FIXED_LANDMARKS, parts.CONTOURS)
 WITH_MOVED = (parts.MOVED_LABELS, parts.MOVED_LANDMARKS, parts.MOVED_CONTOURS, parts.FOLDS)
 """What is seen over which image."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases import write_inputs
 from napari.layers import Layer
+from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QLabel
@@ -21,7 +22,7 @@ from napari_deformreg.ui.readers import read_layer
 from napari_deformreg.ui.result_layers import result_layers
 from napari_deformreg.ui.result_panel import ResultPanel
 from napari_deformreg.ui.review.consistency_tab import MAP
-from napari_deformreg.ui.review.contours import SIDES
+from napari_deformreg.ui.review.contours import COLORS
 from napari_deformreg.ui.review.places import PLACE
 from napari_deformreg.ui.review_dock import ReviewDock
 from napari_deformreg.workflow import read_review, write_outcome
@@ -191,30 +192,95 @@ def test_structures_say_what_the_report_says_and_are_outlined(dock, viewer, plan
     settle(dock, qtbot)
     row = dock.structures.table.current()
     found = {parts.part_of(layer): layer for layer in viewer.layers}
-    lines = {part: found[name] for part, (name, _) in SIDES.items()}
-    for part, layer in lines.items():
-        assert_outlines(layer, np.asarray(found[part].data) == row["label"], viewer.dims.current_step[0])
+    lines = found[parts.CONTOURS]
+    for part, color in COLORS.items():
+        assert_outlines(lines, color, np.asarray(found[part].data) == row["label"], viewer.dims.current_step[0])
     drawn = []
-    fixed_lines = lines[parts.FIXED_LABELS]
-    fixed_lines.events.set_data.connect(lambda event: drawn.append(set(fixed_lines.data[:, 0, 0])))
+    lines.events.set_data.connect(lambda event: drawn.append(set(lines.data[:, 0, 0])))
     viewer.dims.set_current_step(0, viewer.dims.current_step[0] + 1)
     here = viewer.dims.current_step[0]
-    qtbot.waitUntil(lambda: set(fixed_lines.data[:, 0, 0]) == {here}, timeout=60_000)
+    qtbot.waitUntil(lambda: set(lines.data[:, 0, 0]) == {here}, timeout=60_000)
     qtbot.waitUntil(lambda: drawn[-1:] == [{here}], timeout=60_000)
     qtbot.mouseClick(dock.structures.only, Qt.MouseButton.LeftButton)
     settle(dock, qtbot)
-    every = np.asarray(found[parts.FIXED_LABELS].data)
-    assert_outlines(lines[parts.FIXED_LABELS], every, here)
+    assert_outlines(lines, COLORS[parts.FIXED_LABELS], np.asarray(found[parts.FIXED_LABELS].data), here)
     qtbot.mouseClick(dock.structures.contours, Qt.MouseButton.LeftButton)
-    assert not [layer for layer in lines.values() if layer in viewer.layers]
+    assert lines not in viewer.layers
 
 
-def assert_outlines(layer, labels, index):
+def lines_of(layer, color):
+    """What the layer draws in this color."""
+    return layer.data[np.isclose(layer.edge_color, transform_color(color), atol=1e-3).all(axis=1)]
+
+
+def assert_outlines(layer, color, labels, index):
     """As long in all as the number of pixel sides where two values meet."""
     plane = np.pad(labels[index], 1)
     sides = sum(int((np.diff(plane.astype(int), axis=axis) != 0).sum()) for axis in (0, 1))
-    assert np.abs(layer.data[:, 1]).sum() == pytest.approx(sides)
-    assert set(layer.data[:, 0, 0]) <= {index}
+    found = lines_of(layer, color)
+    assert sides
+    assert np.abs(found[:, 1]).sum() == pytest.approx(sides)
+    assert set(found[:, 0, 0]) == {index}
+
+
+@pytest.fixture
+def outlined(dock, viewer, qtbot):
+    """All structures outlined: the layers by their parts."""
+    dock.tabs.setCurrentWidget(dock.structures)
+    dock.structures.table.choose(2)
+    dock.structures.only.setChecked(False)
+    settle(dock, qtbot)
+    return {parts.part_of(layer): layer for layer in viewer.layers}
+
+
+def test_contours_of_fixed_and_moved_have_colors_of_their_own_and_are_hidden_apart(dock, viewer, qtbot, outlined):
+    layer, here = outlined[parts.CONTOURS], viewer.dims.current_step[0]
+    labels = {part: np.asarray(outlined[part].data) for part in COLORS}
+    fixed, moved = parts.FIXED_LABELS, parts.MOVED_LABELS
+    dock.structures.sides[moved].click()
+    settle(dock, qtbot)
+    assert_outlines(layer, COLORS[fixed], labels[fixed], here)
+    assert len(layer.data) == len(lines_of(layer, COLORS[fixed])), "the moved one's are hidden"
+    dock.structures.sides[moved].set_color("#ff0000")
+    dock.structures.sides[moved].click()
+    dock.structures.sides[fixed].click()
+    settle(dock, qtbot)
+    assert_outlines(layer, "#ff0000", labels[moved], here)
+    assert len(layer.data) == len(lines_of(layer, "#ff0000")), "the fixed one's are hidden"
+    dock.structures.sides[fixed].click()
+    settle(dock, qtbot)
+    assert_outlines(layer, COLORS[fixed], labels[fixed], here)
+    assert_outlines(layer, "#ff0000", labels[moved], here)
+
+
+def test_side_by_side_each_image_has_its_own_contours(dock, viewer, qtbot, outlined):
+    comparison = dock.desk.panel.compare.comparison
+    comparison.set_mode(Mode.SIDE_BY_SIDE)
+    qtbot.waitUntil(lambda: not comparison.busy and not dock.busy and not comparison.busy, timeout=60_000)
+    here, layers_there = viewer.dims.current_step[0], {parts.part_of(layer): layer for layer in viewer.layers}
+    for name, part in ((parts.CONTOURS, parts.FIXED_LABELS), (parts.MOVED_CONTOURS, parts.MOVED_LABELS)):
+        layer = layers_there[name]
+        assert_outlines(layer, COLORS[part], np.asarray(outlined[part].data), here)
+        assert len(layer.data) == len(lines_of(layer, COLORS[part]))
+    comparison.set_mode(Mode.SIDE_BY_SIDE)
+    qtbot.waitUntil(lambda: not comparison.busy and not dock.busy and not comparison.busy, timeout=60_000)
+    assert layers_there[parts.MOVED_CONTOURS] not in viewer.layers
+    for part, color in COLORS.items():
+        assert_outlines(layers_there[parts.CONTOURS], color, np.asarray(outlined[part].data), here)
+
+
+def test_contours_are_drawn_once_for_a_step(dock, viewer, qtbot, outlined):
+    layer, drawn = outlined[parts.CONTOURS], []
+    here = viewer.dims.current_step[0]
+    viewer.dims.set_current_step(0, here + 1)
+    layer.events.set_data.connect(lambda event: drawn.append(set(layer.data[:, 0, 0])))
+    viewer.dims.set_current_step(0, here + 2)
+    assert drawn == [{here + 2}]
+    viewer.dims.order = (1, 0, 2)
+    assert len(drawn) == 2, "of another plane napari's own slice is drawn at once: the one before does not lie in it"
+    settle(dock, qtbot)
+    assert set(layer.data[:, 0, 1]) == {viewer.dims.current_step[1]}
+    assert len(drawn) == 3
 
 
 def test_a_folder_is_opened_for_review(viewer, planted, qtbot, tmp_path):
@@ -316,6 +382,7 @@ def test_figures_are_graded_and_tolerances_edited(dock, planted, qtbot):
 
 def test_the_verdict_table_is_readable_at_the_usual_width(dock, planted, qtbot):
     dock.tabs.setCurrentWidget(dock.verdict)
+    settle(dock, qtbot)
     table = dock.verdict.table
     rows, columns = table.rows_model.rows, table.rows_model.columns
     judged = [figure for figure in worst_first(dock.desk.review.figures) if figure.tolerance is not None]

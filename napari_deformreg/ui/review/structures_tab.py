@@ -8,9 +8,11 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ...qa import METRICS, Grade, StructureRow, number_text
+from .. import result_layers as parts
 from ..buttons import button, switch
-from .contours import Contours
+from .contours import COLORS, Contours
 from .desk import Desk
+from .side_switch import SideSwitch
 from .tab import ReviewTab, in_a_row, note, walk_buttons
 from .tables import Column, Row, RowsModel, RowTable, digits
 
@@ -39,6 +41,7 @@ COLUMNS = (
 SIDES_SEEN = 3.0
 """Width of what is seen around a large structure, in sides of a cube of its volume."""
 
+SIDE_TITLES = {parts.FIXED_LABELS: "fixed", parts.MOVED_LABELS: "moved"}
 
 NAMES_FILTER = "Tables of names (*.txt *.ctbl *.lut *.label *.csv *.tsv *.nrrd)"
 
@@ -57,11 +60,15 @@ class StructuresTab(ReviewTab):
         self.table.chosen.connect(self._go_to)
         self.contours = switch(
             "Contours",
-            "Outline the structures on the slice: fixed in blue, moved in amber. Where the lines part, so do the organs.",
+            "Outline the structures on the slice, fixed and moved in the colors beside. Where the lines part, so do the organs.",
             self._outline,
         )
         self.only = switch("Only the chosen one", "Outline the chosen structure alone.", self._outline)
         self.only.setChecked(True)
+        self.sides = {part: SideSwitch(title, COLORS[part]) for part, title in SIDE_TITLES.items()}
+        for part, side in self.sides.items():
+            side.toggled.connect(lambda shown, part=part: self._outlines.show_side(part, shown))
+            side.colored.connect(lambda color, part=part: self._outlines.color_side(part, color))
         self.message = note()
         self.walk_buttons = walk_buttons(self, "structure")
         self.names_button = button(
@@ -70,7 +77,7 @@ class StructuresTab(ReviewTab):
         )  # fmt: skip
         column = QVBoxLayout(self)
         column.addLayout(in_a_row(*self.walk_buttons, self.names_button))
-        column.addLayout(in_a_row(self.contours, self.only))
+        column.addLayout(in_a_row(self.contours, *self.sides.values(), self.only))
         column.addWidget(self.table, 1)
         column.addWidget(self.message)
 
@@ -80,7 +87,7 @@ class StructuresTab(ReviewTab):
         if self.contours.isChecked():
             self._outline()  # After a repair.
         rows = self.table.rows_model.rows
-        for widget in (*self.walk_buttons, self.contours, self.only, self.names_button):
+        for widget in (*self.walk_buttons, self.contours, *self.sides.values(), self.only, self.names_button):
             widget.setEnabled(bool(rows))
         both = sum(bool(row["in_both"]) for row in rows)
         self.message.setText(f"{both} of {len(rows)} structures occur in both images." if rows else "No labels were given.")
