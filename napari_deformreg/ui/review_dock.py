@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,10 @@ from .review.points_tab import PointsTab
 from .review.recovery_bar import RecoveryBar
 from .review.structures_tab import StructuresTab
 from .review.tab import ReviewTab, in_a_row, note
+from .review.tables import RowTable
 from .review.verdict_tab import VerdictTab
 from .shown import ShownResult, topmost
+from .turns import Turns
 from .work import reviewing
 from .worker import Runner
 
@@ -70,6 +72,7 @@ class ReviewDock(TakesFiles, QWidget):
         self.desk = Desk(viewer, self)
         self.loader = Runner(self)
         self.measurer = Runner(self)
+        self._fitting = Turns(self)
         self.own = own or ResultPanel(viewer)
         self.folds = FoldsTab(self.desk)
         self.points = PointsTab(self.desk)
@@ -99,7 +102,7 @@ class ReviewDock(TakesFiles, QWidget):
     def busy(self) -> bool:
         """Whether a result is being opened."""
         runners = (self.loader, self.measurer, self.consistency.reader, self.folds.repair.runner)
-        parts = (*runners, self.own, self.keeper, self.desk.places, self.structures, self.elsewhere)
+        parts = (*runners, self._fitting, self.own, self.keeper, self.desk.places, self.structures, self.elsewhere)
         return any(part is not None and part.busy for part in parts)
 
     def open_result(self, folder: str | Path, paths: InputPaths | None = None) -> None:
@@ -146,6 +149,7 @@ class ReviewDock(TakesFiles, QWidget):
         self._looking.stop()
         self.loader.drop()
         self.measurer.drop()
+        self._fitting.stop()
         if self.elsewhere is not None:
             self.elsewhere.release()
         self.keeper.release()
@@ -199,6 +203,8 @@ class ReviewDock(TakesFiles, QWidget):
             self.desk.opened.connect(page.refresh)
             self.desk.exchanged.connect(page.refresh)
             self.desk.judged.connect(page.regrade)
+        for changed in (self.desk.opened, self.desk.exchanged, self.desk.judged):
+            changed.connect(self._fit_soon)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         for key, direction in KEYS.items():
             self._viewer.bind_key(key, lambda viewer, direction=direction: self.step(direction), overwrite=True)
@@ -273,6 +279,16 @@ class ReviewDock(TakesFiles, QWidget):
         self._name_case()
         if outcome is None and shown.folder is not None:
             self._measure(shown.folder, shown.paths)
+
+    def _fit_soon(self) -> None:
+        self._fitting.run(self._fit_tables())
+
+    def _fit_tables(self) -> Iterator[None]:
+        """Give the tables of all tabs their columns' widths, one a turn."""
+        for page in self.pages:
+            for table in page.findChildren(RowTable):
+                table.fit()
+                yield
 
     def _name_case(self) -> None:
         """Tell which case it is; of a transform from elsewhere also what its numbers were taken for."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent
+from qtpy.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent, QShowEvent
 from qtpy.QtWidgets import QAbstractItemView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from ...qa import Grade
@@ -160,6 +160,7 @@ class RowTable(QTableView):
         super().__init__(parent)
         self.rows_model = model
         self._fresh = False
+        self._fitting = False
         self._sorted = _Sorted(self)
         self._sorted.setSourceModel(model)
         self.setModel(self._sorted)
@@ -179,8 +180,17 @@ class RowTable(QTableView):
         self.clicked.connect(self._on_clicked)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
-        """Show other rows; none is chosen."""
+        """Show other rows; none is chosen. The columns of a table that is not seen get their widths later, as that takes the longest."""
         self.rows_model.set_rows(rows)
+        self._fitting = True
+        if self.isVisible():
+            self.fit()
+
+    def fit(self) -> None:
+        """Make the columns as wide as the rows need, once for the same rows."""
+        if not self._fitting:
+            return
+        self._fitting = False
         self.resizeColumnsToContents()
         letters = self.fontMetrics()
         for place, column in enumerate(self.rows_model.columns):
@@ -237,6 +247,11 @@ class RowTable(QTableView):
             self.chosen.emit(self.row_at(place))
         else:
             self.choose(place)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Fit the columns at the latest when the table is seen."""
+        self.fit()
+        super().showEvent(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Walk by the same keys as everywhere, row by row; Qt would go by pages."""
