@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a start is worth: no start, the training-free one, a network's, both; each alone, with a short and with the full refinement.
+"""What a start is worth: no start, the training-free one, a network's, both; each alone, with a part of the refinement and with all of it.
 
     starts_table.py --referee REFEREE.py --out FOLDER [--model MODEL] [--starts …] CASE_DIR [CASE_DIR ...]
 
 Case folders and the referee are as in `run_cases.py`; MODEL is a bundled network or a file, without one the bundled one for slices or for
-volumes. "Alone" is the chosen start without a single step of refinement; "short" has half the steps and half the CPU's budget of voxel-
-steps. Every start is compared with none by the loss of the refinement, as in any run, so a start that did not pay shows the figures of
+volumes. "Alone" is the chosen start without a single step of refinement; "half" and "quarter" have such a part of the steps and of the
+CPU's budget of voxel-steps. Every start is compared with none by the loss of the refinement, as in any run, so a start that did not pay shows the figures of
 none. Seconds are those of all stages by the clock, reading and writing excluded; every case is registered once before its first row, so
 that nothing is compiled in the time of a row.
 
@@ -35,7 +35,7 @@ STARTS: dict[str, dict[str, Any]] = {
 }
 """What each kind of start changes in the settings; those that do not say otherwise use the network."""
 
-REFINEMENTS = {"alone": 0.0, "short": 0.5, "full": 1.0}
+REFINEMENTS = {"alone": 0.0, "quarter": 0.25, "half": 0.5, "full": 1.0}
 """Part of the preset's steps."""
 
 FIGURES = (("dice_mean", "Dice", ".3f"), ("tre_mm_liver", "TRE liver mm", ".2f"), ("tre_mm_mean", "TRE mm", ".2f"))
