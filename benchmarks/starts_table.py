@@ -5,9 +5,9 @@
 
 Case folders and the referee are as in `run_cases.py`; MODEL is a bundled network or a file, without one the bundled one for slices or for
 volumes. "Alone" is the chosen start without a single step of refinement; "half" and "quarter" have such a part of the steps and of the
-CPU's budget of voxel-steps. Every start is compared with none by the loss of the refinement, as in any run, so a start that did not pay shows the figures of
-none. Seconds are those of all stages by the clock, reading and writing excluded; every case is registered once before its first row, so
-that nothing is compiled in the time of a row.
+CPU's budget of voxel-steps. Every start is compared with none by the loss of the refinement, as in any run, so a start that did not pay
+shows the figures of none. Seconds are those of all stages by the clock, reading and writing excluded; every case is registered once
+before its first row, so that nothing is compiled in the time of a row.
 
 FOLDER gets one transform a run, `starts.json` and `starts.md` (written after every run, so that a stopped benchmark loses nothing; runs
 that are there are not repeated).
