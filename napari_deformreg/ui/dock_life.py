@@ -7,9 +7,6 @@ from qtpy.QtWidgets import QWidget
 
 from . import garbage
 
-LOOK_MS = 50
-"""So long after something changed in its window a dock looks for the other docks there."""
-
 
 class DockLife(QObject):
     """Follows one widget; keeps garbage collections short as long as it lives.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
@@ -14,7 +14,7 @@ from ..errors import DeformregError
 from ..qa import RESEARCH_USE_ONLY
 from .adding import load_units
 from .comparison import Mode
-from .dock_life import LOOK_MS, DockLife
+from .dock_life import DockLife
 from .landmarks import keeper
 from .landmarks.follow_control import FollowControl
 from .landmarks.keeper import KeptPairs, PairKeeper
@@ -27,6 +27,7 @@ from .landmarks.pair_table import pair_rows
 from .landmarks.region_control import RegionControl
 from .landmarks.start_offer import start_from_points
 from .orthogonal_dock import OrthogonalDock
+from .panel_watch import PanelWatch
 from .result_panel import ResultPanel
 from .review.tab import note
 from .scrolling import scrolled
@@ -64,12 +65,7 @@ class LandmarksDock(QWidget):
         self._life.closed.connect(self.shut_down)
         self._offered = False
         self._blend: int | None = None
-        self._panels: list[ResultPanel] = []
-        self._looking = QTimer(self)
-        self._looking.setSingleShot(True)
-        self._looking.setInterval(LOOK_MS)
-        self._looking.timeout.connect(self._look_for_panels)
-        self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
+        self._panels = PanelWatch(viewer, self._life, self)
         self.desk = PairDesk(viewer, self)
         self.page = page or PairPage()
         self.region = RegionControl(viewer, self.desk, self.page, self)
@@ -104,7 +100,7 @@ class LandmarksDock(QWidget):
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
         if not self._life.end():
             return
-        self._looking.stop()
+        self._panels.stop()
         for planes in topmost(self).findChildren(OrthogonalDock):
             planes.set_hand(None)
         self.page.place_button.setChecked(False)
@@ -117,8 +113,6 @@ class LandmarksDock(QWidget):
         self.desk.stop()
         for key in KEYS:
             self._viewer.bind_key(key, None)
-        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
-        self._panels.clear()
 
     # --- wiring -----------------------------------------------------------------------------------------------------
 
@@ -163,7 +157,8 @@ class LandmarksDock(QWidget):
         page.points.followed.connect(self._on_followed)
         page.recovery.opened.connect(self._on_recovered)
         page.recovery.discarded.connect(keeper.discard)
-        self._viewer.layers.events.inserted.connect(self._on_inserted)
+        self._panels.looking.connect(self._look)
+        self._panels.found.connect(self._follow)
         for key, name in KEYS.items():
             self._viewer.bind_key(key, lambda viewer, name=name: self.act(name), overwrite=True)
             # The canvas has keys of its own; these are for the rest of the dock.
@@ -171,24 +166,19 @@ class LandmarksDock(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(lambda name=name: self.act(name))
 
-    def _on_inserted(self, event: Any) -> None:
-        """Look once while layers are being added, not within each: there are thousands of widgets to look through."""
-        if not self._looking.isActive():
-            self._looking.start()
-
-    def _look_for_panels(self) -> None:
-        """Follow the results that docks of this window show; offer what an earlier window left unsaved."""
+    def _look(self) -> None:
+        """Offer what an earlier window left unsaved; let points be dragged in orthogonal views, too."""
         if not self._offered:
             self._offered = True
             self.page.recovery.offer(self.keeper.left_behind())
         for planes in topmost(self).findChildren(OrthogonalDock):
             planes.set_hand(self.desk.mouse)
-        for panel in topmost(self).findChildren(ResultPanel):
-            if panel not in self._panels:
-                self._panels.append(panel)
-                panel.shown.connect(self._on_shown)
-                if panel.current is not None and self.desk.case.shown is None and not self.desk.case.busy:
-                    self.desk.take(panel, panel.current)
+
+    def _follow(self, panel: ResultPanel) -> None:
+        """Follow a result that a dock of this window shows."""
+        panel.shown.connect(self._on_shown)
+        if panel.current is not None and self.desk.case.shown is None and not self.desk.case.busy:
+            self.desk.take(panel, panel.current)
 
     def _on_shown(self) -> None:
         panel = self.sender()

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
@@ -18,9 +18,10 @@ from ..qa import RESEARCH_USE_ONLY, build_review
 from ..workflow import InputPaths
 from .adding import load_units
 from .buttons import button
-from .dock_life import LOOK_MS, DockLife
+from .dock_life import DockLife
 from .dropping import TakesFiles
 from .open_folder import opening_result
+from .panel_watch import PanelWatch
 from .process import in_process
 from .result_panel import ResultPanel
 from .review.consistency_tab import ConsistencyTab
@@ -34,7 +35,7 @@ from .review.structures_tab import StructuresTab
 from .review.tab import ReviewTab, in_a_row, note
 from .review.tables import RowTable
 from .review.verdict_tab import VerdictTab
-from .shown import ShownResult, topmost
+from .shown import ShownResult
 from .turns import Turns
 from .work import reviewing
 from .worker import Runner
@@ -63,12 +64,7 @@ class ReviewDock(TakesFiles, QWidget):
         self._life = DockLife(self)
         self._life.closed.connect(self.shut_down)
         self._offered = False
-        self._panels: list[ResultPanel] = []
-        self._looking = QTimer(self)
-        self._looking.setSingleShot(True)
-        self._looking.setInterval(LOOK_MS)
-        self._looking.timeout.connect(self._look_for_panels)
-        self._life.docked.connect(self._looking.start)  # A turn later the dock is in its window.
+        self._panels = PanelWatch(viewer, self._life, self)
         self.desk = Desk(viewer, self)
         self.loader = Runner(self)
         self.measurer = Runner(self)
@@ -146,7 +142,7 @@ class ReviewDock(TakesFiles, QWidget):
         """Stop everything and follow the viewer no more; for a dock or window that goes away."""
         if not self._life.end():
             return
-        self._looking.stop()
+        self._panels.stop()
         self.loader.drop()
         self.measurer.drop()
         self._fitting.stop()
@@ -159,9 +155,6 @@ class ReviewDock(TakesFiles, QWidget):
         self.own.shut_down()
         for key in KEYS:
             self._viewer.bind_key(key, None)
-        events = self._viewer.layers.events
-        events.inserted.disconnect(self._on_inserted)
-        self._panels.clear()
 
     # --- Qt ---------------------------------------------------------------------------------------------------------
 
@@ -205,7 +198,8 @@ class ReviewDock(TakesFiles, QWidget):
             self.desk.judged.connect(page.regrade)
         for changed in (self.desk.opened, self.desk.exchanged, self.desk.judged):
             changed.connect(self._fit_soon)
-        self._viewer.layers.events.inserted.connect(self._on_inserted)
+        self._panels.looking.connect(self._offer)
+        self._panels.found.connect(self._follow)
         for key, direction in KEYS.items():
             self._viewer.bind_key(key, lambda viewer, direction=direction: self.step(direction), overwrite=True)
             # The canvas has keys of its own; these are for the rest of the dock.
@@ -217,7 +211,7 @@ class ReviewDock(TakesFiles, QWidget):
         self.structures.names_given.connect(self.name_structures)
         self.keeper.told.connect(self.verdict.message.setText)
         self.recovery.chosen.connect(lambda kept: self.keeper.recover(kept, self.open_result))
-        self._follow(self.own)
+        self._panels.tell_of(self.own)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -233,26 +227,18 @@ class ReviewDock(TakesFiles, QWidget):
     def _on_failed(self, error: DeformregError) -> None:
         self.message.setText(str(error))
 
-    def _on_inserted(self, event: Any) -> None:
-        """Look once while layers are being added, not within each: there are thousands of widgets to look through."""
-        if not self._looking.isActive():
-            self._looking.start()
-
-    def _look_for_panels(self) -> None:
-        """Follow the results that other docks of this window show; offer what an earlier window left unsaved."""
+    def _offer(self) -> None:
+        """Offer what an earlier window left unsaved."""
         if self.desk.shown is None and not self._offered:
             self._offered = True
             self.recovery.offer(self.keeper.left_behind())
-        for panel in topmost(self).findChildren(ResultPanel):
-            if panel not in self._panels:
-                self._follow(panel)
-                if panel.current is not None and self.desk.shown is None:
-                    self._take(panel, panel.current)
 
     def _follow(self, panel: ResultPanel) -> None:
-        self._panels.append(panel)
+        """Follow a result that this or another dock of this window shows."""
         panel.shown.connect(self._on_shown)
         panel.exchanged.connect(self._on_exchanged)
+        if panel.current is not None and self.desk.shown is None:
+            self._take(panel, panel.current)
 
     def _on_shown(self) -> None:
         panel = self.sender()
