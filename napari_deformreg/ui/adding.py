@@ -105,6 +105,7 @@ def insert_in_turns(viewer: Any, layer: Any, index: int, active: Any | None, nam
     layers = viewer.layers
     names.begin()
     try:
+        yield  # The first time the list is looked for among thousands of widgets.
         with garbage.put_off(), layers.selection.events.blocker_all():
             layers.insert(index, layer)
             layers.selection.clear()
