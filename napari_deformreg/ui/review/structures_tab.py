@@ -63,7 +63,7 @@ class StructuresTab(ReviewTab):
             "Outline the structures on the slice, fixed and moved in the colors beside. Where the lines part, so do the organs.",
             self._outline,
         )
-        self.only = switch("Only the chosen one", "Outline the chosen structure alone.", self._outline)
+        self.only = switch("Chosen only", "Outline the chosen structure alone.", self._outline)
         self.only.setChecked(True)
         self.sides = {part: SideSwitch(title, COLORS[part]) for part, title in SIDE_TITLES.items()}
         for part, side in self.sides.items():
