@@ -70,7 +70,7 @@ def test_folds_are_drawn_below_the_range_of_determinants(picture):
     assert image.data[where] <= image.contrast_limits[0]
     np.testing.assert_allclose(image.colormap.map(np.array([0.0]))[0], [0x6A / 255, 0x35 / 255, 1, 1], atol=1e-3)  # violet
     assert seen[parts.FOLDS].visible
-    np.testing.assert_allclose(seen[parts.FOLDS].colormap.map(np.array([1]))[0], [1, 0, 1, 1], atol=1e-2)
+    np.testing.assert_allclose(seen[parts.FOLDS].colormap.map(np.array([1]))[0], [0x6A / 255, 0x35 / 255, 1, 1], atol=1e-2)
 
 
 def test_numbers_are_given_to_whole_groups():
