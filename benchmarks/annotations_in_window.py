@@ -12,7 +12,6 @@ Needs a display (on a machine without one: xvfb-run -s "-screen 0 1600x1000x24")
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -22,7 +21,6 @@ from typing import Any
 
 import clicks_in_window
 import numpy as np
-import window_gaps
 
 
 class AnnotationSession(clicks_in_window.ClickSession):
@@ -126,22 +124,7 @@ class AnnotationSession(clicks_in_window.ClickSession):
 
 def main() -> int:
     """Measure, print a table, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fixed")
-    parser.add_argument("moving")
-    for role in window_gaps.ROLES[2:]:
-        parser.add_argument(f"--{role.replace('_', '-')}")
-    parser.add_argument("--preset", default="brain-mri")
-    parser.add_argument("--result", required=True, help="a stored result of this pair")
-    parser.add_argument("--edits", type=int, default=10)
-    parser.add_argument("--corrections", type=int, default=4)
-    parser.add_argument("--radius", type=float, default=25.0)
-    parser.add_argument("--watch", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--screenshots", help="folder for pictures of the window")
-    parser.add_argument("--json", help="file for the figures")
-    given = parser.parse_args()
-    if given.screenshots:
-        Path(given.screenshots).mkdir(parents=True, exist_ok=True)
+    given = clicks_in_window.told(__doc__, edits=10, corrections=4)
     session = AnnotationSession(given)
     session.prepare()
     session.draw()

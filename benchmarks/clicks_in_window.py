@@ -158,17 +158,17 @@ def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, dict[str, float
     return found
 
 
-def main() -> int:
-    """Measure, print a table, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def told(description: str | None, **counts: int) -> argparse.Namespace:
+    """Read the command line of a benchmark that corrects a stored result; `counts` are its own options, with their defaults."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fixed")
     parser.add_argument("moving")
     for role in window_gaps.ROLES[2:]:
         parser.add_argument(f"--{role.replace('_', '-')}")
     parser.add_argument("--preset", default="brain-mri")
     parser.add_argument("--result", required=True, help="a stored result of this pair")
-    parser.add_argument("--clicks", type=int, default=12)
-    parser.add_argument("--drags", type=int, default=12)
+    for name, default in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--radius", type=float, default=25.0)
     parser.add_argument("--watch", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--screenshots", help="folder for pictures of the window")
@@ -176,6 +176,12 @@ def main() -> int:
     given = parser.parse_args()
     if given.screenshots:
         Path(given.screenshots).mkdir(parents=True, exist_ok=True)
+    return given
+
+
+def main() -> int:
+    """Measure, print a table, and write JSON if asked."""
+    given = told(__doc__, clicks=12, drags=12)
     session = ClickSession(given)
     session.prepare()
     session.click_pairs(given.clicks)

@@ -164,8 +164,9 @@ class ReviewDock(TakesFiles, QWidget):
 
     def take_files(self, files: list[Path]) -> None:
         """Open a dropped result folder, or take the names of structures from a dropped table."""
-        if files[0].is_dir():
-            self.open_result(files[0])
+        folder = next((path for path in files if path.is_dir()), None)
+        if folder is not None:
+            self.open_result(folder)
         elif self.desk.review is not None:
             self.name_structures(files[0])
 
