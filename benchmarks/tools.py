@@ -7,10 +7,10 @@
 FOLDER gets the transform (fixed points to moving points, any form that SimpleITK reads) and `run.json`: seconds from the files on disk to
 the transform, reading included, without the start of the program and its libraries, and without writing for the referee.
 
-greedy: the steps of its manual (affine from the image centers, then NCC 2x2x2 or, between two modalities, NMI; 100x50x10).
+greedy: the steps of its manual (affine from the image centers, then NCC of radius 2 or, between two modalities, NMI; 100x50x10).
 syn: ANTsPy's 'SyN' with all defaults (affine, then Mattes, 40x20x0). elastix: affine and a B-spline of 10 mm with its documented defaults
 (Mattes, adaptive stochastic gradient descent, 4 resolutions), by the program `elastix`, else by itk-elastix. fireants: its
-quick start (affine, then greedy with local correlation), on a GPU. Every peer sees the raw images alone.
+quick start (affine, then greedy with local correlation), on a GPU. Every peer sees the raw images alone, a slice as a true 2-D image.
 """
 
 from __future__ import annotations
@@ -128,37 +128,93 @@ def without_kernels() -> None:
 # --- peers --------------------------------------------------------------------------------------------------------------------------------
 
 
+def is_slice(job: Job) -> bool:
+    """Tell whether the fixed image is a single slice."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(job.find("fixed")))
+    return image.GetDimension() == 2 or image.GetSize()[2] == 1
+
+
 def nifti_pair(job: Job) -> tuple[str, str]:
-    """Write both images as float NIfTI as ITK understands their headers, so that every peer reads the same."""
+    """Write both images as float NIfTI as ITK understands their headers, so that every peer reads the same; slices as true 2-D images.
+
+    A slice loses its place in space (it begins at 0, its axes are x and y); `lifted` gives it back to the transform.
+    """
     import SimpleITK as sitk
 
     paths = []
     for side in ("fixed", "moving"):
-        image = sitk.ReadImage(str(job.find(side)), sitk.sitkFloat32)
-        if image.GetDimension() == 4:
-            image = image[..., 0]
-        if image.GetDimension() != 3 or 1 in image.GetSize():
-            raise SystemExit("needs a volume; this case is a slice")
+        image = volume(job, side)
+        if is_slice(job):
+            plane = sitk.GetImageFromArray(sitk.GetArrayFromImage(image)[0])
+            plane.SetSpacing(image.GetSpacing()[:2])
+            image = plane
         paths.append(str(job.out / f"{side}.nii.gz"))
         sitk.WriteImage(image, paths[-1])
     return paths[0], paths[1]
 
 
+def volume(job: Job, side: str) -> Any:
+    """Read an image of the case as a 3-D one of one channel."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(job.find(side)), sitk.sitkFloat32)
+    if image.GetDimension() == 4:
+        image = image[..., 0]
+    return sitk.JoinSeries(image) if image.GetDimension() == 2 else image
+
+
+def lifted(job: Job, field: Any) -> str:
+    """Write a 2-D displacement image between the slices of `nifti_pair` as one between the slices where they lie; returns its name."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    fixed, moving = volume(job, "fixed"), volume(job, "moving")
+    in_plane = sitk.GetArrayFromImage(field).astype(np.float64)
+    rows, columns = np.indices(in_plane.shape[:2], dtype=np.float64)
+    here = np.stack([columns, rows], axis=-1) * np.array(fixed.GetSpacing()[:2])
+
+    def world(image: Any, points: Any) -> Any:
+        axes = np.array(image.GetDirection()).reshape(3, 3)[:, :2]
+        return np.array(image.GetOrigin()) + points @ axes.T
+
+    whole = sitk.GetImageFromArray((world(moving, here + in_plane) - world(fixed, here))[None], isVector=True)
+    whole.CopyInformation(fixed)
+    sitk.WriteImage(whole, str(job.out / "lifted.nrrd"))
+    return "lifted.nrrd"
+
+
+def as_volume(job: Job, name: str) -> str:
+    """Return the name of a transform's file as the referee takes it: that of a slice is lifted first."""
+    import SimpleITK as sitk
+
+    if not is_slice(job):
+        return name
+    path = str(job.out / name)
+    if not name.endswith((".h5", ".mat")):
+        return lifted(job, sitk.ReadImage(path, sitk.sitkVectorFloat64))
+    fixed = sitk.ReadImage(str(job.out / "fixed.nii.gz"))
+    grid = fixed.GetSize(), fixed.GetOrigin(), fixed.GetSpacing(), fixed.GetDirection()
+    return lifted(job, sitk.TransformToDisplacementField(sitk.ReadTransform(path), sitk.sitkVectorFloat64, *grid))
+
+
 def greedy(job: Job) -> Done:
     """PICSL greedy through its Python wheel."""
-    from picsl_greedy import Greedy3D
+    from picsl_greedy import Greedy2D, Greedy3D
 
     fixed, moving = nifti_pair(job)
-    metric = "NMI" if job.two_modalities else "NCC 2x2x2"
+    flat = is_slice(job)
+    metric = "NMI" if job.two_modalities else "NCC 2x2" if flat else "NCC 2x2x2"
     matrix, warp, whole = (str(job.out / name) for name in ("affine.mat", "warp.nii.gz", "whole.nii.gz"))
-    common = f"-d 3 -i {fixed} {moving} -m {metric} -n 100x50x10 -threads {job.threads} -V 0"
-    program = Greedy3D()
+    common = f"-d {2 if flat else 3} -i {fixed} {moving} -m {metric} -n 100x50x10 -threads {job.threads} -V 0"
+    program = Greedy2D() if flat else Greedy3D()
     began = time.perf_counter()
     program.execute(f"{common} -a -dof 12 -ia-image-centers -o {matrix}")
     program.execute(f"{common} -it {matrix} -s 1.732vox 0.7071vox -o {warp}")
     seconds = time.perf_counter() - began
-    program.execute(f"-d 3 -rf {fixed} -r {warp} {matrix} -rc {whole} -V 0")
-    return Done(seconds, "whole.nii.gz", {})
+    program.execute(f"-d {2 if flat else 3} -rf {fixed} -r {warp} {matrix} -rc {whole} -V 0")
+    return Done(seconds, as_volume(job, "whole.nii.gz"), {})
 
 
 def syn(job: Job) -> Done:
@@ -176,7 +232,7 @@ def syn(job: Job) -> Done:
     both = sitk.CompositeTransform([sitk.ReadTransform(affine), field])
     both.FlattenTransform()
     sitk.WriteTransform(both, str(job.out / "both.h5"))
-    return Done(seconds, "both.h5", {})
+    return Done(seconds, as_volume(job, "both.h5"), {})
 
 
 COMMON = {
@@ -211,7 +267,7 @@ def _elastix_program(job: Job, fixed: str, moving: str) -> Done:
     seconds = time.perf_counter() - began
     _called(["transformix", "-def", "all", "-out", str(job.out), "-tp", str(job.out / "TransformParameters.1.txt")])
     field = next(path for path in sorted(job.out.glob("deformationField.*")) if path.suffix != ".raw")
-    return Done(seconds, field.name, {"by": "elastix"})
+    return Done(seconds, as_volume(job, field.name), {"by": "elastix"})
 
 
 def _elastix_wheel(job: Job, fixed: str, moving: str) -> Done:
@@ -226,7 +282,7 @@ def _elastix_wheel(job: Job, fixed: str, moving: str) -> Done:
     seconds = time.perf_counter() - began
     field = itk.transformix_deformation_field(images[1], found)
     itk.imwrite(field, str(job.out / "field.nrrd"))
-    return Done(seconds, "field.nrrd", {"by": "itk-elastix"})
+    return Done(seconds, as_volume(job, "field.nrrd"), {"by": "itk-elastix"})
 
 
 def _quoted(value: str) -> str:
