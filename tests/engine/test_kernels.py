@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from napari_deformreg.engine.kernels import (
     cpu,
@@ -136,6 +137,20 @@ def test_convolve_separable(rng, shape):
     kernels = [np.array(k, np.float32) for k in ([0.2, 0.6, 0.2], [0.1, 0.2, 0.4, 0.2, 0.1], [1.0])]
     twin = reference.convolve_separable(tensor(data), tuple(torch.from_numpy(k) for k in kernels))
     assert_same(cpu.convolve_separable(data, tuple(kernels)), twin)
+
+
+@pytest.mark.parametrize("across", [0, 1, 2])
+def test_a_slice_is_smoothed_alike_whatever_its_threads_and_its_place(rng, across, monkeypatch):
+    flat = rng.standard_normal((2, 23, 40)).astype(np.float32)
+    kernels = [np.array([0.2, 0.6, 0.2], np.float32), np.array([0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05], np.float32)]
+    kernels.insert(across, np.ones(1, np.float32))
+    results = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        results.append(cpu.convolve_separable(np.expand_dims(flat, 1 + across), tuple(kernels)).reshape(flat.shape))
+    np.testing.assert_array_equal(results[0], results[1])
+    rows = ndimage.correlate1d(flat, kernels[0 if across else 1], axis=1, mode="nearest")
+    np.testing.assert_allclose(results[0], ndimage.correlate1d(rows, kernels[1 if across == 2 else 2], axis=2, mode="nearest"), atol=1e-6)
 
 
 def test_lncc(rng, shape):

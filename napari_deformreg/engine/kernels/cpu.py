@@ -16,6 +16,19 @@ from ...space.slabs import run_slabs
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
 
+def long_rows(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a volume's shape as it is, and a slice's with its axis of one voxel in the middle: (i, 1, k).
+
+    The compiled loops run along k and are shared out along i. In an (i, j, 1) slice each of them would be a loop over one voxel, ten times
+    slower; a (1, j, k) slice would have one thread.
+    """
+    if 1 not in shape:
+        return shape
+    across = shape.index(1)
+    first, second = (n for axis, n in enumerate(shape) if axis != across)
+    return first, 1, second
+
+
 @njit(inline="always", **_JIT)
 def _cell(position, size):  # type: ignore[no-untyped-def]
     """Lower index, step to the upper one (0 at the rim) and weight of the upper one, with the position clamped to the array."""
@@ -216,10 +229,46 @@ def _box_first_slab(first, stop, data, radius, out):  # type: ignore[no-untyped-
 
 def box_sum(data: np.ndarray, radius: int) -> np.ndarray:
     """Sum (c, i, j, k) channels over windows of 2 radius + 1 voxels an axis; zero outside (running sums: any radius costs the same)."""
+    data, shape = data.reshape(len(data), *long_rows(data.shape[1:])), data.shape
     middle, out = np.empty_like(data), np.empty_like(data)
     run_slabs(_box_middle_slab, data.shape[1], data, radius, middle)
     run_slabs(_box_first_slab, data.shape[2], middle, radius, out)
-    return out
+    return out.reshape(shape)
+
+
+@njit(**_JIT)
+def _convolve_slice_slab(first, stop, data, kernel_i, kernel_k, out):  # type: ignore[no-untyped-def]
+    """Convolve the rows of the range, and those around it that they need, along k, then along i; `data` is (c, i, 1, k)."""
+    count, ni, _, nk = data.shape
+    ri, rk = len(kernel_i) // 2, len(kernel_k) // 2
+    low, high = max(first - ri, 0), min(stop + ri, ni)
+    plane = np.empty((high - low, nk), np.float32)
+    padded = np.empty(nk + 2 * rk, np.float32)
+    for channel in range(count):
+        for i in range(low, high):
+            source = data[channel, i, 0]
+            for k in range(nk):
+                padded[k + rk] = source[k]
+            for t in range(rk):
+                padded[t] = source[0]
+                padded[nk + rk + t] = source[nk - 1]
+            row = plane[i - low]
+            for k in range(nk):
+                row[k] = kernel_k[rk] * padded[k + rk]
+            for t in range(rk):
+                w, far = kernel_k[t], 2 * rk - t
+                for k in range(nk):
+                    row[k] += w * (padded[k + t] + padded[k + far])
+        for i in range(first, stop):
+            row = out[channel, i, 0]
+            here = plane[i - low]
+            for k in range(nk):
+                row[k] = kernel_i[ri] * here[k]
+            for t in range(ri):
+                w = kernel_i[t]
+                before, after = plane[max(i + t - ri, 0) - low], plane[min(i - t + ri, ni - 1) - low]
+                for k in range(nk):
+                    row[k] += w * (before[k] + after[k])
 
 
 @njit(**_JIT)
@@ -269,8 +318,19 @@ def _convolve_first_slab(first, stop, data, kernel_i, out):  # type: ignore[no-u
                         out[channel, i, j, k] += w * data[channel, source, j, k]
 
 
+def _convolve_slice(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    across = data.shape[1:].index(1)
+    first, second = (kernels[axis] for axis in range(3) if axis != across)
+    plane = data.reshape(len(data), *long_rows(data.shape[1:]))
+    out = np.empty_like(plane)
+    run_slabs(_convolve_slice_slab, plane.shape[1], plane, kernels[across].sum() * first, second, out)
+    return out.reshape(data.shape)
+
+
 def convolve_separable(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     """Convolve (c, i, j, k) channels with one symmetric kernel an axis, repeating the rim."""
+    if 1 in data.shape[1:]:
+        return _convolve_slice(data, kernels)
     middle, out = np.empty_like(data), np.empty_like(data)
     run_slabs(_convolve_inner_slab, data.shape[1], data, kernels[1], kernels[2], middle)
     run_slabs(_convolve_first_slab, data.shape[2], middle, kernels[0], out)

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
+from .cpu import long_rows
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -154,9 +155,8 @@ def lncc_value_and_gradient(
     epsilon : float
         Added to each variance.
     """
-    gradient = np.empty_like(moved)
-    parts = run_slabs(
-        _lncc_slab, moved.shape[0], moved, fixed, fixed_sum, fixed_variance, count, weight, radius, np.float32(epsilon),
-        np.float32(-1.0 / total_weight), gradient,
-    )
-    return -float(sum(parts)) / total_weight, gradient
+    shape = long_rows(moved.shape)
+    planes = [part.reshape(shape) for part in (moved, fixed, fixed_sum, fixed_variance, count, weight)]
+    gradient = np.empty(shape, np.float32)
+    parts = run_slabs(_lncc_slab, shape[0], *planes, radius, np.float32(epsilon), np.float32(-1.0 / total_weight), gradient)
+    return -float(sum(parts)) / total_weight, gradient.reshape(moved.shape)
