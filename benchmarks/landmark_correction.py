@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """What clicked landmark pairs buy: n = 1, 2, 4, 8, 16 pairs from half of a case's landmarks correct a poor result, the other half judges.
 
-    landmark_correction.py [--radius MM|advised] [--weight W] [--draws N] [--out FILE.json] CASE_DIR=RESULT_FOLDER [...]
+    landmark_correction.py [--radius MM|advised] [--weight W] [--draws N] [--without-image] [--out FILE.json] CASE_DIR=RESULT_FOLDER [...]
     landmark_correction.py --times [--out FILE.json] CASE_DIR=RESULT_FOLDER
 
 CASE_DIR holds `fixed.*`, `moving.*` and `{fixed,moving}_landmarks.csv`; RESULT_FOLDER is a poor result of it (such as one with
 `refine.mode` off). Each pair is one click and one correction. Which half is clicked, and in which order, is drawn at random, `--draws`
-times, by seeds from 0 on; a figure is the mean over the draws of the mean error over the judging landmarks, and below it the median over
-the draws of what is left of that draw's first error. One order alone tells little: whether a click helps the judges depends on where they
-happen to lie. Beside it: doing nothing; a thin-plate spline through the same pairs alone, and through what the poor result leaves of them;
-our corrections without the image. `--times` makes fifty corrections of random clicks and tells how long they take.
+times, by seeds from 0 on; the pairs of a larger n contain those of a smaller one, and the judges stay. A figure is the mean over the draws
+of the mean error over the judging landmarks, and below it the median of the draws, and the median of what is left of each draw's own first
+error: halves differ more than doublings do. One order alone tells little: whether a click helps the judges depends on where they happen to
+lie. Beside it: doing nothing; a thin-plate spline through the same pairs alone, and through what the poor result leaves of them; with
+`--without-image` our corrections by points alone. Draws of all cases take turns, and `--out` is written after each. `--times` makes fifty
+corrections of random clicks and tells how long they take.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +95,19 @@ def clicks(
 
 
 def draw(
-    images: tuple[Volume, Volume], result: RegistrationResult, pairs: LandmarkPairs, seed: int, settings: CorrectionSettings, advised: bool
+    images: tuple[Volume, Volume], result: RegistrationResult, pairs: LandmarkPairs, seed: int, settings: CorrectionSettings, advised: bool,
+    without_image: bool,
 ) -> dict[str, Any]:
     """Click one half of the pairs in a random order, judge by the rest."""
     mixed = np.random.default_rng(seed).permutation(len(pairs))
     order, judges = taken(pairs, mixed[: len(pairs) // 2]), taken(pairs, mixed[len(pairs) // 2 :])
     ours = clicks(images, result, order, judges, settings, advised)
-    alone = clicks(images, result, order, judges, settings.model_copy(update={"use_image": False}), advised)
+    alone = settings.model_copy(update={"use_image": False})
     counts = list(ours["tre"])
     return {
         "nothing": tre(result.fixed_to_moving.map(judges.fixed_points), judges),
         "ours": ours,
-        "without_image": alone,
+        **({"without_image": clicks(images, result, order, judges, alone, advised)} if without_image else {}),
         "thin_plate": {n: tre(thin_plate_alone(taken(order, range(n)), judges.fixed_points), judges) for n in counts},
         "thin_plate_over": {n: tre(thin_plate_over(result, taken(order, range(n)), judges.fixed_points), judges) for n in counts},
     }
@@ -116,8 +120,8 @@ def table(name: str, draws: list[dict[str, Any]]) -> str:
     def rows_of(key: str) -> list[dict[int, float]]:
         return [one[key]["tre"] if "tre" in one[key] else one[key] for one in draws]
 
-    def mean(key: str) -> str:
-        return " | ".join(f"{np.mean([row[n] for row in rows_of(key)]):.2f}" for n in counts)
+    def over_draws(average: Callable[[list[float]], Any], key: str) -> str:
+        return " | ".join(f"{average([row[n] for row in rows_of(key)]):.2f}" for n in counts)
 
     def left(key: str) -> str:
         rows = zip(rows_of(key), draws, strict=True)
@@ -126,9 +130,11 @@ def table(name: str, draws: list[dict[str, Any]]) -> str:
 
     titles = {"ours": "points and image", "without_image": "points alone, local", "thin_plate_over": "thin-plate over the result",
               "thin_plate": "thin-plate alone (BigWarp)"}  # fmt: skip
+    titles = {key: title for key, title in titles.items() if key in draws[0]}
     lines = [f"| {name} | " + " | ".join(f"n = {n}" for n in counts) + " |", "|" + "---|" * (len(counts) + 1)]
     lines.append("| doing nothing | " + " | ".join([f"{np.mean([one['nothing'] for one in draws]):.2f}"] * len(counts)) + " |")
-    lines += [f"| {title} | {mean(key)} |" for key, title in titles.items()]
+    lines += [f"| {title} | {over_draws(np.mean, key)} |" for key, title in titles.items()]
+    lines += [f"| median: {title} | {over_draws(np.median, key)} |" for key, title in titles.items()]
     lines += [f"| left of the error: {title} | {left(key)} |" for key, title in titles.items()]
     ours = [one["ours"] for one in draws]
     cpu = np.concatenate([one["cpu"] for one in ours])
@@ -171,25 +177,27 @@ def main() -> None:
     parser.add_argument("--radius", default=str(CorrectionSettings().radius_mm), help="mm, or: advised")
     parser.add_argument("--weight", type=float, default=CorrectionSettings().points_weight)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--without-image", action="store_true")
     parser.add_argument("--times", action="store_true")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
     advised = words.radius == "advised"
     settings = CorrectionSettings(points_weight=words.weight, **({} if advised else {"radius_mm": float(words.radius)}))
     found: dict[str, Any] = {}
-    for given in words.cases:
-        case, folder = (Path(part) for part in given.split("=", 1))
-        result = read_result(folder)
-        if words.times:
-            images = io.read_image(find(case, "fixed")), io.read_image(find(case, "moving"))
-            found[case.name] = times(images, result, settings)
-            print(case.name, json.dumps(found[case.name], indent=1), flush=True)
-        else:
+    for seed in range(1 if words.times else words.draws):
+        for case, folder in ((Path(part) for part in given.split("=", 1)) for given in words.cases):
             images, pairs = read_case(case)
-            found[case.name] = [draw(images, result, pairs, seed, settings, advised) for seed in range(words.draws)]
-            print(table(case.name, found[case.name]), flush=True)
-        if words.out:
-            words.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+            if words.times:
+                found[case.name] = times(images, read_result(folder), settings)
+                print(case.name, json.dumps(found[case.name], indent=1), flush=True)
+            else:
+                one = draw(images, read_result(folder), pairs, seed, settings, advised, words.without_image)
+                found.setdefault(case.name, []).append(one)
+                print(case.name, seed, f"{one['nothing']:.2f}", {n: round(off, 2) for n, off in one["ours"]["tre"].items()}, flush=True)
+            if words.out:
+                words.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if not words.times:
+        print("\n".join(table(name, draws) for name, draws in found.items()))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,15 @@ def test_the_image_finds_what_the_point_does_not_say():
     assert made[0].similarity_after < made[1].similarity_after
 
 
+@pytest.mark.parametrize(("reach_mm", "chosen"), [(3.0, 0.5), (6.0, 1.0), (14.0, 2.0)])
+def test_the_images_choose_how_far_a_click_is_felt(reach_mm, chosen):
+    """A narrow motion takes a narrow spline: what slides along what was clicked must not be dragged with it."""
+    grid, settings = cube(48), CorrectionSettings(radius_mm=20.0)
+    session = CorrectionSession(*pair_with_bump(grid, reach_mm=reach_mm), result_of(grid))
+    task = session._task("pairs", true_pair(grid), ["a"], settings, None, None)
+    assert session._velocity(task, settings)[1].reach == chosen
+
+
 def test_trusting_the_image_repairs_a_careless_click(session):
     grid, miss = session.fixed_grid, np.array([[-1.5, 1.5, 0.0]])
     true = true_pair(grid)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from ...result import PairDoubt
 from ...space import AffineTransform, LandmarkPairs
+from .looks import Look
 
 NEIGHBORS = 6
 """Nearest pairs that predict one."""
@@ -24,13 +25,14 @@ References: Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers, recomm
 LEAST_MISS_VOX = 3.0
 """... and at least this many voxels: clicks are no more precise than that."""
 
-MISS_PART = 0.08
+SURE_PART = 2.0
+MISS_PART = 0.04
 MISS_AT_MOST = 10.0
-LIMIT = 0.32
-"""With the images: a pair is an outlier where its `looks_worse`, plus `MISS_PART` for each usual distance (up to `MISS_AT_MOST`) that it is
-off, exceeds `LIMIT`. The three were chosen on every other landmark of nine registrations of lungs, livers and a head, for at most 5 %
-false alarms; on the landmarks between them they found 98 % of the clicks that were 10 mm off (24 % without the images), 47 % of those 5 mm
-off (3 %) and all that were 20 mm off (92 %), with 4 % false alarms (3 %)."""
+LIMIT = 0.24
+"""With the images: a pair is an outlier where how much worse it looks, times 1 + `SURE_PART` times the confidence of the best place, plus
+`MISS_PART` for each usual distance (up to `MISS_AT_MOST`) that it is off, exceeds `LIMIT`. Chosen on every other landmark of eight
+registrations of a lung, livers and a head (two of them affine alone), for at most 5 % false alarms; README tells what comes of the
+landmarks between them."""
 
 USUAL_MISS = 1.5
 """Taken for a pair that has too few neighbors."""
@@ -41,7 +43,7 @@ SQUEEZED = 0.1
 
 def doubts_of(
     pairs: LandmarkPairs, used: Bool[np.ndarray, "n"], carried: Float[np.ndarray, "n 3"], affine: AffineTransform,
-    spacing_mm: Float[np.ndarray, "3"], looks: Sequence[float | None] | None = None,
+    spacing_mm: Float[np.ndarray, "3"], looks: Sequence[Look | None] | None = None,
 ) -> tuple[PairDoubt, ...]:
     """Compare each pair with what the used others around it and the automatic registration together predict.
 
@@ -54,8 +56,8 @@ def doubts_of(
         Fixed points as the automatic registration carries them to moving space.
     spacing_mm : (3,) float array
         Voxel sizes.
-    looks : sequence of float or None, optional
-        Of each pair, see `looks_worse`; where nothing is known, the neighbors decide alone.
+    looks : sequence of Look or None, optional
+        Of each pair; where nothing is known, the neighbors decide alone.
     """
     seen = [None] * len(pairs) if looks is None else list(looks)
     left = pairs.moving_points - carried
@@ -75,7 +77,7 @@ def doubts_of(
         crosses = pairs.names[partner] if folding and partner is not None else None
         reason = _reason(miss, limit, crosses) if (look := seen[n]) is None else _seen_reason(look, miss, spread, crosses)
         off = float(np.linalg.norm(left[n]))
-        out.append(PairDoubt(name, miss, off, partner is not None, bool(reason), reason, seen[n]))
+        out.append(PairDoubt(name, miss, off, partner is not None, bool(reason), reason, None if look is None else look.worse))
     return tuple(out)
 
 
@@ -108,12 +110,12 @@ def _fold_partner(
     return None
 
 
-def _seen_reason(look: float, miss: float | None, spread: float, crosses: str | None) -> str:
+def _seen_reason(look: Look, miss: float | None, spread: float, crosses: str | None) -> str:
     off = USUAL_MISS if miss is None else min(miss / spread, MISS_AT_MOST)
     reasons = []
-    if look + MISS_PART * off > LIMIT:
+    if look.worse * (1 + SURE_PART * look.confidence) + MISS_PART * off > LIMIT:
         expected = "" if miss is None else f", and {miss:.1f} mm from where its neighbors expect it"
-        reasons.append(f"the images are {100 * look:.0f} % less alike at this partner than at the best place around{expected}")
+        reasons.append(f"the images are {100 * look.worse:.0f} % less alike at this partner than at the best place around{expected}")
     if crosses is not None:
         reasons.append(f"needs a fold between it and {crosses}")
     return "; ".join(reasons)

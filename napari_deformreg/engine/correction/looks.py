@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 
@@ -10,7 +12,7 @@ from ..features import mind_ssc
 from ..pyramid import at_grid, level_grid
 from .fields import PresentFields, reach_voxels
 from .images import CachedImages
-from .suggest import COARSE_UNITS, CONTEXT, PATCH_UNITS, SEARCH_UNITS, costs_around, distances
+from .suggest import COARSE_UNITS, CONTEXT, HOME_COST, PATCH_UNITS, SEARCH_UNITS, best_place, costs_around, distances
 
 FARTHEST_UNITS = 60.0
 """A partner farther than this from the mapped place is not looked at: it is taken to look like any other place."""
@@ -19,14 +21,29 @@ CLICKED_VOX = 1
 """A click means the best place within so many voxels of the search's lattice."""
 
 
-def looks_worse(
+@dataclass(frozen=True)
+class Look:
+    """What the images say about a pair.
+
+    Attributes
+    ----------
+    worse : float
+        0 where the partner's patch is as much like the fixed one as the best place's, 1 where it is like that of a place that means nothing
+        (the median).
+    confidence : float
+        How sure the best place is, 0 to 1, as for suggestions: where nothing stands out, a worse look says little.
+    """
+
+    worse: float
+    confidence: float
+
+
+def look_at(
     images: CachedImages, fields: PresentFields, point: Float[np.ndarray, "3"], partner: Float[np.ndarray, "3"]
-) -> float | None:
+) -> Look | None:
     """Compare the moving image at a pair's partner with the best place around where the registration has it.
 
-    Patches of MIND-SSC descriptors, as for suggestions: 0 where the partner's patch is as much like the fixed one as the best place's, 1
-    where it is like that of a place that means nothing (the median). None where the fixed point lies outside its image, or the partner at
-    the rim of it.
+    Patches of MIND-SSC descriptors, as for suggestions. None where the fixed point lies outside its image, or the partner at the rim of it.
 
     References
     ----------
@@ -39,7 +56,7 @@ def looks_worse(
     way = fields.solve(images.affine.inverse().map(partner[None]))[0] - point
     length = float(np.linalg.norm(way))
     if not length < FARTHEST_UNITS * unit:
-        return 1.0
+        return Look(1.0, 0.0)
     coarse, patch_mm = max(COARSE_UNITS * unit, unit), PATCH_UNITS * unit
     reach = max(SEARCH_UNITS * unit, length + 2 * coarse)
     many = np.array(grid.shape) > 1
@@ -59,4 +76,5 @@ def looks_worse(
     here = float(cost[tuple(slice(max(n - CLICKED_VOX, 0), n + CLICKED_VOX + 1) for n in nearest)].min())
     near = cost[distances(cost.shape, -origin, lattice.spacing) <= SEARCH_UNITS * unit]
     best, usual = float(near.min()), float(np.median(near))
-    return float(np.clip((here - best) / max(usual - best, 1e-9), 0.0, 1.0))
+    _, confidence = best_place(cost, origin, np.zeros(3), lattice.spacing, SEARCH_UNITS * unit, HOME_COST)
+    return Look(float(np.clip((here - best) / max(usual - best, 1e-9), 0.0, 1.0)), confidence)

@@ -22,7 +22,7 @@ from ..tensors import guarded, one_torch_thread
 from .doubts import doubts_of
 from .fields import INVERSE_PASSES, PresentFields, composed, reach_voxels
 from .images import CachedImages
-from .looks import looks_worse
+from .looks import Look, look_at
 from .points import before_affine
 from .regions import RegionKind
 from .resolving import resolved
@@ -87,7 +87,7 @@ class CorrectionSession:
         with guarded():
             self.images = CachedImages.of(fixed, moving, result.affine, result.settings, (fixed_mask, moving_mask))
         self._touched: tuple[Box, Box] | None = None
-        self._seen: dict[tuple[float, ...], float | None] = {}
+        self._seen: dict[tuple[float, ...], Look | None] = {}
 
     def warm_up(self) -> None:
         """Make a correction that nobody sees: the first one of a process loads and compiles for seconds what all later ones use."""
@@ -346,7 +346,7 @@ class CorrectionSession:
         carried = affine.map(first.map(pairs.fixed_points))
         return doubts_of(pairs, used, carried, affine, self.fixed_grid.spacing, looks)
 
-    def _looks(self, pairs: LandmarkPairs, at_most: int | None) -> list[float | None]:
+    def _looks(self, pairs: LandmarkPairs, at_most: int | None) -> list[Look | None]:
         """Compare pairs in the images, by the automatic result; what was compared before is remembered."""
         first = PresentFields(self.fixed_grid, self.automatic.displacement.displacement_mm, self._inverse.displacement_mm)
         found, left = [], len(pairs) if at_most is None else at_most
@@ -355,7 +355,7 @@ class CorrectionSession:
             if key not in self._seen and left > 0:
                 left -= 1
                 with guarded(), one_torch_thread():
-                    self._seen[key] = looks_worse(self.images, first, fixed, moving)
+                    self._seen[key] = look_at(self.images, first, fixed, moving)
             found.append(self._seen.get(key))
         return found
 

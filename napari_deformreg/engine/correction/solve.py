@@ -26,7 +26,7 @@ from ..prepare import LevelPair
 from ..pyramid import at_grid, level_grid
 from ..sampling import integrate, resize, resize_field
 from ..tensors import Placed
-from .window import LEAST_WINDOW, Spline, window_of
+from .window import LEAST_WINDOW, SPLINE_REACHES, Spline, window_of
 
 MOST_VOXELS = 250_000
 """Voxels at most on which the images are compared: a ball of 25 mm in a 1 mm image has 140 000 in its box, within half a second."""
@@ -137,19 +137,20 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """A lattice of a velocity over a place: the window on it, and the splines through the landmarks."""
+    """A lattice of a velocity over a place: the window on it, and the splines through the landmarks, their kernels so many radii wide."""
 
     place: Place
     grid: Grid
     window: Float[Tensor, "1 1 i j k"]
     spline: Spline | None
+    reach: float
 
     @classmethod
-    def over(cls, place: Place, grid: Grid) -> Lattice:
+    def over(cls, place: Place, grid: Grid, reach: float = SPLINE_REACHES[0]) -> Lattice:
         """Prepare one."""
         window = resize(torch.from_numpy(place.window)[None, None], grid.shape)
-        spline = Spline.at(grid, place.pulls.points, place.at_points, place.reach_mm) if len(place.pulls) else None
-        return cls(place, grid, window, spline)
+        spline = Spline.at(grid, place.pulls.points, place.at_points, reach * place.reach_mm) if len(place.pulls) else None
+        return cls(place, grid, window, spline, reach)
 
     def pull(self, missing_mm: Float[np.ndarray, "n 3"], part: float) -> Tensor:
         """Return the change of the velocity (without the window) that takes up a part of what is missing."""
@@ -221,31 +222,38 @@ def refined_velocity(
     """
     near = torch.from_numpy((place.window > 0).astype(np.float32))[None, None]
     inside = replace(fixed, weight=near if fixed.weight is None else near * fixed.weight)
-    velocity: Tensor | None = None
-    lattices = [Lattice.over(place, velocity_grid(grid)) for grid in grids]
-    for lattice, grid, count in zip(lattices, grids, _step_counts(steps, len(grids)), strict=True):
+    solved: tuple[Tensor, Lattice] | None = None
+    for grid, count in zip(grids, _step_counts(steps, len(grids)), strict=True):
+        lattice = Lattice.over(place, velocity_grid(grid), SPLINE_REACHES[0] if solved is None else solved[1].reach)
         pair = LevelPair(at_grid(inside, grid), at_grid(carried, grid), (0, 0, 0))
-        base = None if velocity is None else resize_field(velocity, lattice.grid.shape)
         there = resize_field(torch.from_numpy(present)[None], lattice.grid.shape)
-        velocity = _one_level(pair, base, lattice, settings, points_weight, count, there)
-    assert velocity is not None  # there is at least one level
-    return velocity, lattices[-1]
+        base = torch.zeros((1, 3, *lattice.grid.shape)) if solved is None else resize_field(solved[0], lattice.grid.shape)
+        terms: list[tuple[float, Term]] = [(point_weight(points_weight), _distance_term(place, grid))] if len(place.pulls) else []
+        optimizer = LevelOptimizer(pair, base, settings, terms, lattice.window, there)
+        if solved is None and len(place.pulls):
+            lattice, optimizer.velocity = _best_start(optimizer, lattice)
+        solved = _one_level(optimizer, lattice, points_weight, count), lattice
+    assert solved is not None  # there is at least one level
+    return solved
 
 
-def _one_level(
-    pair: LevelPair, base: Tensor | None, lattice: Lattice, settings: Settings, points_weight: float, steps: int, present: Tensor
-) -> Tensor:
-    """Take the steps of one level; the first level chooses between what is there and the splines."""
-    place, nothing = lattice.place, torch.zeros((1, 3, *lattice.grid.shape))
-    driven = lattice.spline is not None
-    terms: list[tuple[float, Term]] = [(point_weight(points_weight), _distance_term(place, pair.fixed.grid))] if driven else []
-    optimizer = LevelOptimizer(pair, nothing if base is None else base, settings, terms, lattice.window, present)
-    if base is None and driven:
-        optimizer.velocity = min((nothing, spline_velocity(lattice)), key=lambda start: optimizer.evaluate(start)[0])
+def _best_start(optimizer: LevelOptimizer, lattice: Lattice) -> tuple[Lattice, Tensor]:
+    """Choose by images and points how wide the splines are, and whether to start from them or from what is there."""
+    place, grid = lattice.place, lattice.grid
+    lattices = [lattice, *(Lattice.over(place, grid, reach) for reach in SPLINE_REACHES if reach != lattice.reach)]
+    starts = [spline_velocity(one) for one in lattices]
+    losses = [optimizer.evaluate(start)[0] for start in starts]
+    best = int(np.argmin(losses))
+    nothing = torch.zeros_like(starts[best])
+    return lattices[best], nothing if optimizer.evaluate(nothing)[0] <= losses[best] else starts[best]
+
+
+def _one_level(optimizer: LevelOptimizer, lattice: Lattice, points_weight: float, steps: int) -> Tensor:
+    """Take the steps of one level."""
     for _ in range(steps):
         optimizer.step()
-        if driven and points_weight > 0:
-            missing = place.missing_mm(lattice.grid, lattice.flow(optimizer.velocity))
+        if lattice.spline is not None and points_weight > 0:
+            missing = lattice.place.missing_mm(lattice.grid, lattice.flow(optimizer.velocity))
             optimizer.velocity = optimizer.velocity + lattice.pull(missing, pull_part(points_weight))
     return optimizer.finish()
 

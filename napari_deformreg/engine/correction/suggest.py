@@ -88,7 +88,7 @@ def _searched(
     at, around = np.clip(np.rint(grid.world_to_voxel(np.stack([point, point + way]))), 0, np.array(grid.shape) - 1).astype(int)
     patch, reach = (reach_voxels(grid, length, 0).astype(int) for length in (patch_mm, reach_mm))
     cost, origin = costs_around(mind_ssc(fixed.data), mind_ssc(carried.data), (at, around), patch, reach, grid.spacing / patch_mm)
-    offset, confidence = _best(cost, origin, around - at, grid.spacing, reach_mm, HOME_COST if spacing_mm > 0 else 0.0)
+    offset, confidence = best_place(cost, origin, around - at, grid.spacing, reach_mm, HOME_COST if spacing_mm > 0 else 0.0)
     return grid.affine[:3, :3] @ offset, confidence
 
 
@@ -127,7 +127,7 @@ def _patch_weight(reach: np.ndarray, spacing: np.ndarray) -> Float[np.ndarray, "
     return np.asarray(weight / weight.sum(), dtype=np.float32)
 
 
-def _best(
+def best_place(
     cost: Float[np.ndarray, "a b d"], origin: np.ndarray, middle_offset: np.ndarray, spacing: np.ndarray, reach_mm: float, home_cost: float
 ) -> tuple[Float[np.ndarray, "3"], float]:
     """Return the offset of the best place, in voxels and parts of them, and how sure it is."""

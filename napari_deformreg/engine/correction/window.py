@@ -13,8 +13,9 @@ from ...space.box import distance_mm
 PLATEAU = 0.5
 """Part of the radius within which the window is 1. A wider one leaves less room for what has to be squeezed, a narrower one moves less."""
 
-SPLINE_REACH = 2.0
-"""Reach of the spline's kernel in radii: it is cut off by the window, and a wide one moves a landmark's surroundings with it."""
+SPLINE_REACHES = (2.0, 1.0, 0.5)
+"""Reach of the spline's kernel in radii: it is cut off by the window. A wide one moves a landmark's surroundings with it, a narrow one
+leaves to themselves what slides along them. Where images take part they choose; landmarks alone take the first."""
 
 LEAST_WINDOW = 0.1
 """A landmark where the window is smaller than this cannot be moved by a reasonable velocity; it takes no part."""
@@ -52,11 +53,10 @@ class Spline:
     inverse: Float[np.ndarray, "n n"]
 
     @classmethod
-    def at(cls, lattice: Grid, points: Float[np.ndarray, "n 3"], window: Float[np.ndarray, "n"], radius_mm: float) -> Spline:
+    def at(cls, lattice: Grid, points: Float[np.ndarray, "n 3"], window: Float[np.ndarray, "n"], reach_mm: float) -> Spline:
         """Prepare a spline on a lattice for points (RAS+ mm) where the window has these values, all at least `LEAST_WINDOW`."""
-        reach = SPLINE_REACH * radius_mm
-        kernels = [_wendland(distance_mm(lattice, point[None]) / np.float32(reach)) for point in points]
-        apart = np.linalg.norm(points[:, None] - points[None], axis=-1) / reach
+        kernels = [_wendland(distance_mm(lattice, point[None]) / np.float32(reach_mm)) for point in points]
+        apart = np.linalg.norm(points[:, None] - points[None], axis=-1) / reach_mm
         matrix = window[:, None] * (_wendland(apart) + RIDGE * np.eye(len(points)))
         return cls(np.array(kernels, dtype=np.float32).reshape(len(points), *lattice.shape), np.linalg.inv(matrix))
 
