@@ -113,12 +113,33 @@ def repair(field: Float[Tensor, "1 3 i j k"], margin: float) -> tuple[Float[Tens
 def repair_at(field: Float[np.ndarray, "3 i j k"], region: Bool[np.ndarray, "i j k"], margin: float) -> tuple[np.ndarray, Repair]:
     """Remove the folds of one place, as `repair` does of all: only this region's voxels and those that feel it are changed."""
     original = np.ascontiguousarray(field)
-    array, near = original.copy(), ndimage.binary_dilation(region, iterations=2)
-    passes = _project(array, _fold_voxels(array, margin / 2) & near, margin, margin / 2, REPAIR_PASSES)
-    _project(array, _fold_voxels(array, SURE_DETERMINANT) & near, margin, SURE_DETERMINANT, STALLED_PASSES)
-    projected = array.copy()
-    even_out(array, _fold_voxels(array, SURE_DETERMINANT) & near, margin)
+    array, projected, passes = _repaired_at(original, region, margin)
     return array, _summed_up(original, projected, array, int(_fold_voxels(original, 0.0).sum()), passes)
+
+
+def only_repaired_at(field: Float[np.ndarray, "3 i j k"], region: Bool[np.ndarray, "i j k"], margin: float) -> np.ndarray:
+    """Remove the folds of one place, as `repair_at` does, without summing up what it changed: that takes as long as a small repair."""
+    return _repaired_at(np.ascontiguousarray(field), region, margin)[0]
+
+
+def _repaired_at(field: np.ndarray, region: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the repaired field, what the projections alone had made of it, and how many passes they took."""
+    array, near = field.copy(), ndimage.binary_dilation(region, iterations=2)
+    passes = _project(array, _low_where(array, near, margin / 2), margin, margin / 2, REPAIR_PASSES)
+    _project(array, _low_where(array, near, SURE_DETERMINANT), margin, SURE_DETERMINANT, STALLED_PASSES)
+    projected = array.copy()
+    even_out(array, _low_where(array, near, SURE_DETERMINANT), margin)
+    return array, projected, passes
+
+
+def _low_where(field: np.ndarray, where: np.ndarray, margin: float) -> np.ndarray:
+    """Mark those of some voxels whose smallest determinant is not greater than the margin; only their surroundings are looked at."""
+    low = np.zeros(where.shape, np.bool_)
+    for place in ndimage.find_objects(where.astype(np.uint8)):
+        # One voxel more on each side: the test looks at neighbors.
+        around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in place)
+        low[around] = _fold_voxels(np.ascontiguousarray(field[(slice(None), *around)]), margin) & where[around]
+    return low
 
 
 def _summed_up(original: np.ndarray, projected: np.ndarray, array: np.ndarray, before: int, passes: int) -> Repair:
@@ -154,20 +175,19 @@ FELT = np.argwhere(np.ones((7, 7, 7))) - 3
 def _grown(voxels: np.ndarray, shape: tuple[int, ...], steps: np.ndarray) -> np.ndarray:
     """Return the voxels that are some step away from any of the given ones, in their order on the lattice."""
     last = np.array(shape) - 1
-    if len(voxels) * len(steps) * SORTED_FRACTION < np.prod(shape):  # to sort a few is faster than to look through the whole lattice
+    start = np.maximum(voxels.min(axis=0) + steps.min(axis=0), 0)
+    size = np.minimum(voxels.max(axis=0) + steps.max(axis=0), last) + 1 - start
+    if len(voxels) * len(steps) * SORTED_FRACTION < np.prod(size):  # to sort a few is faster than to look through all between them
         at = (voxels[:, None] + steps).reshape(-1, 3)
         i, j, k = at[((at >= 0) & (at <= last)).all(axis=1)].T
         return np.stack(np.unravel_index(np.unique(np.ravel_multi_index((i, j, k), shape)), shape), axis=-1)
-    mask = np.zeros(shape, np.bool_)
-    for step in steps:
-        at = voxels + step
-        i, j, k = at[((at >= 0) & (at <= last)).all(axis=1)].T
-        mask[i, j, k] = True
-    return np.argwhere(mask)
+    mask = np.zeros(size, np.bool_)
+    fold_cpu.mark_steps(mask, voxels - start, steps)
+    return np.argwhere(mask) + start
 
 
 SORTED_FRACTION = 50
-"""Voxels of the lattice for each voxel that is sorted, from which sorting is faster."""
+"""Voxels of the box around them for each voxel that is sorted, from which sorting is faster."""
 
 
 def even_out(field: Float[np.ndarray, "3 i j k"], mask: Bool[np.ndarray, "i j k"], margin: float) -> None:

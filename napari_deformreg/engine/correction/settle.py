@@ -13,8 +13,8 @@ from scipy import ndimage
 from ...result import FieldPatch
 from ...settings import Settings
 from ...space import Box
-from ...space.jacobian import central_determinant
-from ..folding import SURE_DETERMINANT, repair_at
+from ...space.jacobian import central_determinant, digital_minimum
+from ..folding import SURE_DETERMINANT, only_repaired_at
 from ..optimize import weight_of
 from ..similarities import SIMILARITIES
 from ..tensors import Placed
@@ -83,16 +83,18 @@ def settle(present: Float[np.ndarray, "3 i j k"], change: Change, place: Place, 
     margin : float
         What a repair raises determinants to.
     """
-    low = fold_mask(present, SURE_DETERMINANT)
+    lowest = _smallest(present)
+    low = lowest <= SURE_DETERMINANT
     felt = ndimage.binary_dilation(place.window > 0)  # at the rim of a box that is not the image's, the test sees too little
-    folds_before = int(np.count_nonzero(fold_mask(present) & felt))
+    folds_before = int(np.count_nonzero((lowest <= 0) & felt))
     part = 1.0
     for _ in range(SHRINK_TIMES):
         wanted, back_flow = change(part)
-        after = _repaired(wanted, low, place, margin)
-        if after is not None:
+        made = _repaired(wanted, low, place, margin)
+        if made is not None:
+            after, lowest = made
             changed = np.asarray((after != present).any(axis=0))
-            folds_after = int(np.count_nonzero(fold_mask(after) & felt))
+            folds_after = int(np.count_nonzero((lowest <= 0) & felt))
             return Settled(after, back_flow, changed, folds_before, folds_after, part)
         part *= SHRINK
     return Settled(present, np.zeros_like(present), np.zeros(place.box.shape, bool), folds_before, folds_before, 0.0)
@@ -100,23 +102,33 @@ def settle(present: Float[np.ndarray, "3 i j k"], change: Change, place: Place, 
 
 def _repaired(
     after: Float[np.ndarray, "3 i j k"], low_before: Bool[np.ndarray, "i j k"], place: Place, margin: float
-) -> Float[np.ndarray, "3 i j k"] | None:
-    """Return a displacement in which nothing is low that was not before; None if the repair does not manage that within the window."""
-    low = fold_mask(after, SURE_DETERMINANT)
+) -> tuple[Float[np.ndarray, "3 i j k"], Float[np.ndarray, "i j k"]] | None:
+    """Return a displacement in which nothing is low that was not before, with its smallest determinants.
+
+    None if the repair does not manage that within the window.
+    """
+    lowest = _smallest(after)
+    low = lowest <= SURE_DETERMINANT
     if not (low & ~low_before).any():
-        return after
-    repaired, _ = repair_at(after, low & (place.window > 0), margin)
+        return after, lowest
+    repaired = only_repaired_at(after, low & (place.window > 0), margin)
     beyond = np.abs(repaired - after)[:, place.window == 0]
-    if (beyond.size and float(beyond.max()) > ALLOWED_BEYOND_VOX) or (fold_mask(repaired, SURE_DETERMINANT) & ~low_before).any():
+    if beyond.size and float(beyond.max()) > ALLOWED_BEYOND_VOX:
         return None
-    return repaired
+    lowest = _smallest(repaired)
+    return None if ((lowest <= SURE_DETERMINANT) & ~low_before).any() else (repaired, lowest)
+
+
+def _smallest(displacement_vox: Float[np.ndarray, "3 i j k"]) -> Float[np.ndarray, "i j k"]:
+    """Return the smallest determinant of the digital test at every voxel."""
+    return digital_minimum(np.moveaxis(displacement_vox, 0, -1))
 
 
 def warm_up() -> None:
     """Repair one small fold that nobody sees: what repairs is loaded or compiled on first use, which may take seconds."""
     field = np.zeros((3, 9, 9, 9), np.float32)
     field[0, 4, 4, 4] = 2.5
-    repair_at(field, fold_mask(field), SURE_DETERMINANT)
+    only_repaired_at(field, fold_mask(field), SURE_DETERMINANT)
 
 
 @dataclass(frozen=True, eq=False)

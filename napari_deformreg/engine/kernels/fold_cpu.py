@@ -119,16 +119,36 @@ def push_folds(field: np.ndarray, voxels: np.ndarray, target: float, relax: floa
     float
         By how much the worst determinant was below the target before it was raised.
     """
-    return float(_push_all(field, voxels.astype(np.int64), *_corners(field), float(target), float(relax)))
+    return float(_push_all(field, _as_list(voxels), *_corners(field), float(target), float(relax)))
 
 
 @njit(**_JIT)
-def _smallest_all(field, voxels, corners, axes, signs, identities, out):  # type: ignore[no-untyped-def]
+def _mark_all(mask, voxels, steps):  # type: ignore[no-untyped-def]
+    ni, nj, nk = mask.shape
+    for index in range(voxels.shape[0]):
+        for step in range(steps.shape[0]):
+            i, j, k = voxels[index, 0] + steps[step, 0], voxels[index, 1] + steps[step, 1], voxels[index, 2] + steps[step, 2]
+            if 0 <= i < ni and 0 <= j < nj and 0 <= k < nk:
+                mask[i, j, k] = True
+
+
+def mark_steps(mask: np.ndarray, voxels: np.ndarray, steps: np.ndarray) -> None:
+    """Set a mask, in place, at all voxels that are some step away from any of the given ones, as far as they lie in it."""
+    _mark_all(mask, _as_list(voxels), _as_list(steps))
+
+
+def _as_list(voxels: np.ndarray) -> np.ndarray:
+    """Return voxels in one layout, whatever numpy's own is: a kernel is compiled for each, which takes seconds."""
+    return np.ascontiguousarray(voxels, dtype=np.int64)
+
+
+@njit(**_JIT)
+def _smallest_all(first, stop, field, voxels, corners, axes, signs, identities, out):  # type: ignore[no-untyped-def]
     size = len(axes)
     m = np.empty((size, size))
     cofactors = np.empty((size, size))
     source = np.empty(3, np.int64)
-    for index in range(voxels.shape[0]):
+    for index in range(first, stop):
         smallest = np.inf
         for which in range(corners.shape[0]):
             for column in range(size):
@@ -148,7 +168,7 @@ def smallest_determinants(field: np.ndarray, voxels: np.ndarray) -> np.ndarray:
         Where to look.
     """
     out = np.empty(len(voxels))
-    _smallest_all(field, voxels.astype(np.int64), *_corners(field), out)
+    run_slabs(_smallest_all, len(voxels), field, _as_list(voxels), *_corners(field), out)
     return out
 
 
