@@ -183,7 +183,7 @@ def _grown(voxels: np.ndarray, shape: tuple[int, ...], steps: np.ndarray) -> np.
         return np.stack(np.unravel_index(np.unique(np.ravel_multi_index((i, j, k), shape)), shape), axis=-1)
     mask = np.zeros(size, np.bool_)
     fold_cpu.mark_steps(mask, voxels - start, steps)
-    return np.argwhere(mask) + start
+    return np.asarray(np.argwhere(mask) + start)
 
 
 SORTED_FRACTION = 50

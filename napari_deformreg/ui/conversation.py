@@ -9,6 +9,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -19,6 +20,15 @@ from .process import start_child
 
 POLL_MS = 5
 """How often answers are looked for while some are awaited. Looking costs microseconds, and no thread has to know a widget."""
+
+
+@dataclass(frozen=True)
+class _Awaited:
+    """Who gets an answer: its value, its error, and what is told ahead of the value."""
+
+    then: Callable[[Any], Any]
+    failed: Callable[[DeformregError], Any]
+    ahead: Callable[[Any], Any]
 
 
 class Conversation(QObject):
@@ -37,7 +47,7 @@ class Conversation(QObject):
         super().__init__(parent)
         self._partner = partner
         self._line: _Line | None = None
-        self._awaited: dict[int, tuple[Callable[[Any], Any], Callable[[DeformregError], Any]]] = {}
+        self._awaited: dict[int, _Awaited] = {}
         self._number = 0
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -48,12 +58,18 @@ class Conversation(QObject):
         """Whether answers are awaited."""
         return bool(self._awaited)
 
-    def ask(self, method: str, *arguments: Any, then: Callable[[Any], Any], failed: Callable[[DeformregError], Any]) -> None:
-        """Call a method of the partner; `then` gets its value, `failed` its error, in a later turn of the event loop."""
+    def ask(
+        self, method: str, *arguments: Any, then: Callable[[Any], Any], failed: Callable[[DeformregError], Any],
+        ahead: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Call a method of the partner; `then` gets its value, `failed` its error, in a later turn of the event loop.
+
+        `ahead` gets what the method, if it is a generator, yields before it is done.
+        """
         if self._line is None:
             self._line = _Line()
-            self._send(self._partner, (), lambda value: None, lambda error: None)
-        self._send(method, arguments, then, failed)
+            self._send(self._partner, (), _Awaited(_ignored, _ignored, _ignored))
+        self._send(method, arguments, _Awaited(then, failed, ahead or _ignored))
         self._timer.start()
 
     def stop(self) -> None:
@@ -64,10 +80,10 @@ class Conversation(QObject):
         if line is not None:
             line.cut()
 
-    def _send(self, what: Any, arguments: tuple[Any, ...], then: Callable[[Any], Any], failed: Callable[[DeformregError], Any]) -> None:
+    def _send(self, what: Any, arguments: tuple[Any, ...], awaited: _Awaited) -> None:
         assert self._line is not None
         self._number += 1
-        self._awaited[self._number] = (then, failed)
+        self._awaited[self._number] = awaited
         self._line.outgoing.put((self._number, what, arguments))
 
     def _look(self) -> None:
@@ -81,19 +97,22 @@ class Conversation(QObject):
             if number == 0:
                 self._on_end(value)
                 return
-            then, failed = self._awaited.pop(number)
+            if kind == "part":
+                self._awaited[number].ahead(value)
+                continue
+            awaited = self._awaited.pop(number)
             if kind == "value":
-                then(value)
+                awaited.then(value)
             else:
-                failed(_error(kind, value))
+                awaited.failed(_error(kind, value))
         if not self._awaited:
             self._timer.stop()
 
     def _on_end(self, said: str) -> None:
         awaited, error = list(self._awaited.values()), _error("crash", said)
         self.stop()
-        for _, failed in awaited:
-            failed(error)
+        for one in awaited:
+            one.failed(error)
         self.ended.emit(error)
 
 
@@ -151,6 +170,10 @@ class _Line:
                     stream.close()
             except OSError:
                 continue  # Something unsent for a process that is gone.
+
+
+def _ignored(value: Any) -> None:
+    """Take an answer that nobody waits for."""
 
 
 def _error(kind: str, value: Any) -> DeformregError:

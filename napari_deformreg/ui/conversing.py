@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Generator, Iterator
 from typing import IO, Any
 
 from ..errors import DeformregError
@@ -17,7 +18,8 @@ from .pipe import receive, send
 def main() -> None:
     """Receive (number, what, arguments) on stdin; send (number, kind, value) to stdout.
 
-    The first request makes the partner: `what` is its class. Every later one names a method of it.
+    The first request makes the partner: `what` is its class. Every later one names a method of it;
+    what that yields, if it is a generator, is sent ahead of its value as parts.
     """
     out = message_stream()
     requests: queue.Queue[tuple[int, Any, tuple[Any, ...]]] = queue.Queue()
@@ -25,10 +27,10 @@ def main() -> None:
     partner = None
     while True:
         number, what, arguments = requests.get()
-        kind, value = _answer(what if partner is None else getattr(partner, what), arguments)
-        if partner is None and kind == "value":
-            partner, value = value, None
-        send(out, (number, kind, value))
+        for kind, value in _answers(what if partner is None else getattr(partner, what), arguments):
+            if partner is None and kind == "value":
+                partner, value = value, None
+            send(out, (number, kind, value))
 
 
 def _listen(stream: IO[bytes], requests: queue.Queue[tuple[int, Any, tuple[Any, ...]]]) -> None:
@@ -40,11 +42,24 @@ def _listen(stream: IO[bytes], requests: queue.Queue[tuple[int, Any, tuple[Any, 
         os._exit(0)
 
 
-def _answer(call: Any, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+def _answers(call: Any, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield the one answer, and before it the parts that a generator tells ahead."""
     try:
-        return "value", call(*arguments)
+        value = call(*arguments)
+        if isinstance(value, Generator):
+            value = yield from _parts(value)
+        yield "value", value
     except DeformregError as error:
-        return "error", error
+        yield "error", error
     except Exception as error:
         traceback.print_exc()
-        return "crash", f"{type(error).__name__}: {error}"
+        yield "crash", f"{type(error).__name__}: {error}"
+
+
+def _parts(steps: Generator[Any, None, Any]) -> Generator[tuple[str, Any], None, Any]:
+    while True:
+        try:
+            part = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        yield "part", part

@@ -70,6 +70,7 @@ class RegisterDock(TakesFiles, QTabWidget):
         self._life = DockLife(self)
         self._life.closed.connect(self.shut_down)
         self._used: dict[str, Any] = {}
+        self._files: InputPaths | None = None
         self._waiting: list[tuple[InputRow, Path]] = []
         self.start_registration: Callable[[Inputs, Settings], Steps] = partial(in_process, registering)
         self.page = page or RegisterPage()
@@ -108,17 +109,24 @@ class RegisterDock(TakesFiles, QTabWidget):
         except DeformregError as error:
             self.page.tell(str(error), problem=True)
             return
+        self._files = None
         self._used = {role: row.value() for role, row in self.page.rows.items() if row.value() is not None}
         self._begin(inputs, settings)
 
-    def register_again(self, inputs: Inputs, settings: Settings) -> None:
-        """Register what was registered before, with other settings or landmarks; the layers that it came from are the same."""
+    def register_again(self, inputs: Callable[[], Inputs], settings: Settings, paths: InputPaths | None) -> None:
+        """Register what was registered before, with other settings or landmarks.
+
+        It came from the layers that were used last or, if they are given, from files.
+        """
         if self.busy:
             self.page.tell("Something else is being read or registered; try again when that is done.", problem=True)
             return
         self.page.set_settings(settings)
         self.setCurrentWidget(self.page)
-        self._begin(lambda: inputs, settings)
+        self._files = paths
+        if paths is not None:
+            self._used = {}
+        self._begin(inputs, settings)
 
     def _begin(self, inputs: Callable[[], Inputs], settings: Settings) -> None:
         self.page.busy()
@@ -257,7 +265,8 @@ class RegisterDock(TakesFiles, QTabWidget):
         self.page.idle()
         self.page.tell("Done.")
         _measure_in_millimeters(self._used.values())
-        self.result.show_outcome(finished.outcome, finished.picture, finished.entries, self._used.get("fixed"), _paths(self._used))
+        paths = self._files or _paths(self._used)
+        self.result.show_outcome(finished.outcome, finished.picture, finished.entries, self._used.get("fixed"), paths)
 
     def _on_failed(self, error: DeformregError) -> None:
         self.page.idle()

@@ -50,7 +50,7 @@ class ResultPanel(QWidget):
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.register_again: Callable[[Inputs, Settings], Any] | None = None
+        self.register_again: Callable[[Callable[[], Inputs], Settings, InputPaths | None], Any] | None = None
         """Who registers these inputs again, if anybody does."""
         self._outcome: Outcome | None = None
         self._paths: InputPaths | None = None

@@ -51,6 +51,19 @@ def test_it_keeps_its_state_and_answers_in_order(talk, qtbot):
     assert not _alive(fresh[1])
 
 
+def test_what_a_generator_yields_is_told_ahead_and_in_order(talk, qtbot):
+    ahead, got = [], []
+    talk.ask("spell", "abc", then=got.append, failed=got.append, ahead=ahead.append)
+    talk.ask("spell", "dxe", then=got.append, failed=got.append, ahead=ahead.append)
+    talk.ask("spell", "f", then=got.append, failed=got.append)
+    qtbot.waitUntil(lambda: len(got) == 3, timeout=180_000)
+    assert ahead == ["a", "b", "c", "d"]
+    assert got[0] == "abc"
+    assert isinstance(got[1], InputError)
+    assert got[2] == "f", "who does not want the parts gets the whole"
+    assert not talk.busy
+
+
 def test_who_waits_is_told_that_the_other_side_is_gone(talk, qtbot):
     (error,) = answers(talk, qtbot, ("die",))
     assert isinstance(error, EngineError)

@@ -56,6 +56,14 @@ class Parrot:
         self.heard.append(what)
         return self.heard
 
+    def spell(self, word):
+        """Tell every letter ahead, and stumble over an x."""
+        for letter in word:
+            if letter == "x":
+                raise InputError("no x")
+            yield letter
+        return word
+
     def refuse(self):
         raise InputError("I do not like that")
 

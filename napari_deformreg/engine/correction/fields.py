@@ -54,6 +54,12 @@ class PresentFields:
         """Note a change of the inverse."""
         return _patch(self.inverse_mm, box, after_vox, changed, self.grid)
 
+    def nothing_backward(self, box: Box) -> FieldPatch:
+        """Note that nothing of the inverse changes, in one voxel of a box."""
+        one = Box(box.start, (box.start[0] + 1, box.start[1] + 1, box.start[2] + 1))
+        here = self.inverse_mm[one.slices].copy()
+        return FieldPatch(one, here, here)
+
     def write(self, forward: FieldPatch, backward: FieldPatch, back: bool = False) -> None:
         """Put in what two patches found after a change, or before it."""
         for array, patch in ((self.displacement_mm, forward), (self.inverse_mm, backward)):
@@ -128,8 +134,7 @@ def inverse_after(
     """
     target = _landing_box(fields, box, after_vox, changed)
     if target is None:
-        one = Box(box.start, (box.start[0] + 1, box.start[1] + 1, box.start[2] + 1))
-        return fields.backward_patch(one, fields.backward_in(one), np.zeros(one.shape, bool))
+        return fields.nothing_backward(box)
     before = fields.backward_in(target)
     after = _at_box(back_flow, before, box, target)
     felt = ndimage.binary_dilation((after != before).any(axis=0), iterations=2)

@@ -26,9 +26,9 @@ from .looks import Look, look_at
 from .points import before_affine
 from .regions import RegionKind
 from .resolving import resolved
-from .settle import Settled, patches, settle, shown, similarity_of
+from .settle import Solved, patches, settle, shown, similarity_of
 from .settle import warm_up as settle_warm_up
-from .solve import Lattice, Place, Pulls, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
+from .solve import Lattice, Place, Pulls, flowing, hit_velocity, image_grids, refined_velocity, spline_velocity, velocity_grid
 from .suggest import suggested_partner
 from .task import CONTEXT_VOX, Task, finest_spacing, folds_where, longest_change, no_pairs, pair_fits, touched_centers
 
@@ -122,11 +122,23 @@ class CorrectionSession:
         InputError
             If nothing is touched, a name is unknown, or all lies outside the fixed image.
         """
+        return self.completed(self.solved(pairs, touched, settings, weights=weights, around_mm=around_mm))
+
+    def solved(
+        self, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings | None = None, *,
+        weights: Mapping[str, float] | None = None, around_mm: Float[np.ndarray, "n 3"] | None = None,
+    ) -> Solved:
+        """Do the longer part of `correct`, which takes the same: after it one knows what the moved image will be."""
         chosen = settings or CorrectionSettings()
         task = self._task("pairs", pairs, touched, chosen, weights, around_mm)
         with guarded(), one_torch_thread():
-            velocity, lattice = self._velocity(task, chosen)
-            return self._corrected(task, velocity, lattice)
+            settled = settle(task.present, flowing(task.present, *self._velocity(task, chosen)), task.place, self.settings.folds.margin)
+            return Solved(task, settled, self.images.moved_in(task.place.box, settled.after_vox))
+
+    def completed(self, solved: Solved) -> Correction:
+        """Do the rest of `correct`: the inverse, and all that is measured. Nothing may have been applied meanwhile."""
+        with guarded(), one_torch_thread():
+            return self._finished(solved, INVERSE_PASSES)
 
     def preview(
         self, pairs: LandmarkPairs, touched: Sequence[str], settings: CorrectionSettings | None = None, *,
@@ -145,7 +157,7 @@ class CorrectionSession:
         forward = self.fields.forward_patch(place.box, after, np.asarray((after != present).any(axis=0)))
         moved = self.images.moved_in(place.box, after)
         return Correction(
-            kind="preview", forward=forward, backward=self._no_inverse(place.box), moved=moved, moved_before=moved,
+            kind="preview", forward=forward, backward=self.fields.nothing_backward(place.box), moved=moved, moved_before=moved,
             jacobian=np.full(place.box.shape, np.nan, np.float32), pairs=self._fits(task, after), similarity_before=np.nan,
             similarity_after=np.nan, folds_before=0, folds_after=0, largest_change_mm=longest_change(forward, None),
             beyond_radius_mm=0.0, seconds=time.perf_counter() - task.started, notices=tuple(task.notices),
@@ -289,14 +301,6 @@ class CorrectionSession:
         )
         return (hit_velocity(lattice, velocity) if settings.points_weight == 1 else velocity), lattice
 
-    def _corrected(self, task: Task, velocity: Tensor, lattice: Lattice) -> Correction:
-        """Turn a velocity into a correction."""
-
-        def change(part: float) -> tuple[np.ndarray, np.ndarray]:
-            return composed(task.present, lattice.full_flow(part * velocity)), lattice.full_flow(part * velocity, -1.0)
-
-        return self._finished(task, settle(task.present, change, task.place, self.settings.folds.margin), INVERSE_PASSES)
-
     def resolve(
         self, region: Region, kind: RegionKind, settings: CorrectionSettings | None = None, *, pairs: LandmarkPairs | None = None,
         weights: Mapping[str, float] | None = None,
@@ -322,7 +326,8 @@ class CorrectionSession:
         """
         with guarded(), one_torch_thread():
             task, settled = resolved(self, region, kind, settings or CorrectionSettings(), pairs or no_pairs(), weights)
-            return self._finished(task, settled, REGION_INVERSE_PASSES)
+            solved = Solved(task, settled, self.images.moved_in(task.place.box, settled.after_vox))
+            return self._finished(solved, REGION_INVERSE_PASSES)
 
     def suggest(self, point: Float[np.ndarray, "3"], reach_mm: float | None = None) -> Suggestion:
         """Look for the partner of a fixed point (RAS+ mm) around where the present fields carry it, by default within 25 mm (voxels)."""
@@ -359,10 +364,11 @@ class CorrectionSession:
             found.append(self._seen.get(key))
         return found
 
-    def _finished(self, task: Task, settled: Settled, passes: int) -> Correction:
+    def _finished(self, solved: Solved, passes: int) -> Correction:
+        task, settled = solved.task, solved.settled
         place, present, after = task.place, task.present, settled.after_vox
         forward, backward = patches(self.fields, place, settled, passes)
-        look = shown(self.images, place.box, present, after)
+        look = shown(self.images, place.box, present, after, solved.moved)
         before_value, after_value = self._similarities(place, present, after)
         beyond = distance_mm(place.grid, task.centers) > task.radius_mm if len(task.centers) else place.window == 0
         return Correction(
@@ -386,11 +392,6 @@ class CorrectionSession:
         """Measure every pair before and after."""
         before = np.linalg.norm(self.carried(task.pairs.fixed_points) - task.pairs.moving_points, axis=1)
         return pair_fits(task, before, after, self.automatic.affine)
-
-    def _no_inverse(self, box: Box) -> FieldPatch:
-        one = Box(box.start, (box.start[0] + 1, box.start[1] + 1, box.start[2] + 1))
-        here = self.fields.inverse_mm[one.slices].copy()
-        return FieldPatch(one, here, here)
 
 
 def _own(field: DisplacementField) -> Float[np.ndarray, "i j k 3"]:

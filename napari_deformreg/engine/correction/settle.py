@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,8 @@ from ..similarities import SIMILARITIES
 from ..tensors import Placed
 from .fields import PresentFields, fold_mask, inverse_after
 from .images import CachedImages
-from .solve import Place
+from .solve import Change, Place
+from .task import Task
 
 SHRINK = 0.7
 """What folds is tried again with this part of its velocity."""
@@ -33,9 +33,6 @@ ALLOWED_BEYOND_VOX = 0.05
 
 MADE_SMALLER = "The whole of it would have folded: only {part:.0f} % of the motion could be made."
 NOTHING_POSSIBLE = "Nothing could be changed here without folding; try a larger radius."
-
-Change = Callable[[float], tuple[Float[np.ndarray, "3 i j k"], Float[np.ndarray, "3 i j k"]]]
-"""Part of a change -> the displacement after it, and that of the inverse of the flow that it amounts to; both on the box's voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +66,30 @@ class Settled:
         if self.part == 1:
             return ()
         return (MADE_SMALLER.format(part=100 * self.part),) if self.part > 0 else (NOTHING_POSSIBLE,)
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A correction of which all is known but its inverse and what is measured.
+
+    Attributes
+    ----------
+    task : Task
+        What was asked for.
+    settled : Settled
+        What came of it.
+    moved : (i, j, k) float32 array
+        The moved image in the box.
+    """
+
+    task: Task
+    settled: Settled
+    moved: Float[np.ndarray, "i j k"]
+
+    @property
+    def box(self) -> Box:
+        """Of the fixed grid; nothing is changed outside of it."""
+        return self.task.place.box
 
 
 def settle(present: Float[np.ndarray, "3 i j k"], change: Change, place: Place, margin: float) -> Settled:
@@ -140,11 +161,14 @@ class Shown:
     jacobian: Float[np.ndarray, "i j k"]
 
 
-def shown(images: CachedImages, box: Box, present: Float[np.ndarray, "3 i j k"], after: Float[np.ndarray, "3 i j k"]) -> Shown:
-    """Pull the moving image through both displacements and measure the volume change after."""
+def shown(
+    images: CachedImages, box: Box, present: Float[np.ndarray, "3 i j k"], after: Float[np.ndarray, "3 i j k"],
+    moved: Float[np.ndarray, "i j k"] | None = None,
+) -> Shown:
+    """Pull the moving image through both displacements, as far as `moved` is not there yet, and measure the volume change after."""
     volume = np.float32(abs(np.linalg.det(images.affine.matrix[:3, :3])))
     jacobian = central_determinant(np.moveaxis(after, 0, -1)) * volume
-    return Shown(images.moved_in(box, after), images.moved_in(box, present), jacobian)
+    return Shown(images.moved_in(box, after) if moved is None else moved, images.moved_in(box, present), jacobian)
 
 
 def similarity_of(fixed: Placed, moved: Placed, place: Place, settings: Settings) -> float:

@@ -10,6 +10,7 @@ would only prick one voxel).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..prepare import LevelPair
 from ..pyramid import at_grid, level_grid
 from ..sampling import integrate, resize, resize_field
 from ..tensors import Placed
+from .fields import composed
 from .window import LEAST_WINDOW, SPLINE_REACHES, Spline, window_of
 
 MOST_VOXELS = 250_000
@@ -45,6 +47,10 @@ HIT_MM = 0.02
 
 SPLINE_PASSES = 4
 """How often the spline takes up what is missing; a velocity's end is not quite where it points, each pass leaves a tenth."""
+
+
+Change = Callable[[float], tuple[Float[np.ndarray, "3 i j k"], Float[np.ndarray, "3 i j k"]]]
+"""Part of a change -> the displacement after it, and that of the inverse of the flow that it amounts to; both on the box's voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +199,15 @@ def hit_velocity(lattice: Lattice, velocity: Tensor) -> Tensor:
             break
         velocity = velocity + lattice.pull(missing, 1.0)
     return velocity
+
+
+def flowing(present: Float[np.ndarray, "3 i j k"], velocity: Tensor, lattice: Lattice) -> Change:
+    """Return what parts of a velocity (without the window) make of the present displacement."""
+
+    def change(part: float) -> tuple[np.ndarray, np.ndarray]:
+        return composed(present, lattice.full_flow(part * velocity)), lattice.full_flow(part * velocity, -1.0)
+
+    return change
 
 
 def point_weight(points_weight: float) -> float:

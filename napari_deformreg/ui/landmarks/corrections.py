@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...result import Correction, PairDoubt, PairFit, Suggestion
 from ...settings import CorrectionSettings
 from ...space import Box, DisplacementField, Grid, LandmarkPairs, Region, TransformChain
-from ...space.jacobian import central_determinant, digital_fold_mask, displacement_mm_to_vox
+from ...space.jacobian import central_determinant, digital_fold_mask, displacement_mm_to_vox, displacement_vox_to_mm
 from ...space.point_fits import FitName
 from ...workflow import InputPaths, Outcome, corrected_outcome, correction_session, evaluate_folder_steps, finished
 from ..pictures import ResultPicture, picture_of_outcome
@@ -108,7 +108,7 @@ class Update:
     displacement_mm, moved : float32 arrays
         In the box.
     jacobian, folded, moved_labels : arrays or None
-        In the box; None for a preview (and labels where there are none).
+        In the box; None for a preview or a first look (and labels where there are none).
     figures : Figures or None
         What the engine says of the correction; None where one was taken back.
     moved_before, change_mm : float32 arrays or None
@@ -178,9 +178,13 @@ class Corrections:
         found = self._ready().preview(*_called(order), **_named(order))
         return Update(found.box, found.forward.after_mm, found.moved, figures=Figures.of(found))
 
-    def correct(self, order: Order) -> Update:
-        """Solve again, and apply it."""
-        return self._put(self._ready().correct(*_called(order), **_named(order)), _driving(order))
+    def correct(self, order: Order) -> Generator[Update, None, Update]:
+        """Solve again, and apply it; the moved image is shown as soon as it is known."""
+        session = self._ready()
+        solved = session.solved(*_called(order), **_named(order))
+        vectors = np.ascontiguousarray(np.moveaxis(solved.settled.after_vox, 0, -1))
+        yield Update(solved.box, displacement_vox_to_mm(vectors, session.fixed_grid), solved.moved)
+        return self._put(session.completed(solved), _driving(order))
 
     def resolve(self, order: RegionOrder) -> Update:
         """Solve a region again, and apply it."""

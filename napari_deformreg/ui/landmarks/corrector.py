@@ -44,6 +44,8 @@ class Corrector(QObject):
     opened = Signal()
     updated = Signal(object)
     """An `Update` is to be shown: something was corrected, or taken back."""
+    foreseen = Signal(object)
+    """An `Update` of the moved image alone: the same correction's whole one follows, or `failed`."""
     previewed = Signal(object)
     suggested = Signal(str, object)
     doubted = Signal(object)
@@ -198,7 +200,7 @@ class Corrector(QObject):
 
     def _run(self, task: _Task, *arguments: Any) -> None:
         self._running = task
-        self._talk.ask(task.method, *arguments, then=self._on_done, failed=self._on_failed)
+        self._talk.ask(task.method, *arguments, then=self._on_done, failed=self._on_failed, ahead=self.foreseen.emit)
 
     def _on_done(self, value: Any) -> None:
         task, self._running = self._running, None

@@ -90,6 +90,14 @@ def within_slices(line: Float[np.ndarray, "n 3"], closed: bool, axis: int) -> li
     return [piece for piece in _pieces(line, axis) if len(piece) > 1]
 
 
+def flattened(line: Float[np.ndarray, "n 3"], axis: int) -> Float[np.ndarray, "n 3"]:
+    """Push a line (voxels) into the slice that most of its vertices lie in, straight across the slices."""
+    slices, counts = np.unique(np.floor(line[:, axis] + 0.5), return_counts=True)
+    flat = line.copy()
+    flat[:, axis] = slices[np.argmax(counts)]
+    return flat
+
+
 def _pieces(line: Float[np.ndarray, "n 3"], axis: int) -> Iterator[Float[np.ndarray, "m 3"]]:
     piece = [line[0]]
     for start, end in pairwise(line):

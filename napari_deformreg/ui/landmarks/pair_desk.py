@@ -254,9 +254,11 @@ class PairDesk(QObject):
         self.case.failed.connect(lambda error: self.told.emit(str(error)))
         self.corrector.opened.connect(self._on_opened)
         self.corrector.updated.connect(self._on_updated)
+        self.corrector.foreseen.connect(self.case.preview)
         self.corrector.previewed.connect(self._on_previewed)
         self.corrector.suggested.connect(self._on_suggested)
         self.corrector.doubted.connect(self._on_doubted)
+        self.corrector.failed.connect(lambda error: self.case.end_preview())  # What was shown ahead has not come.
         self.corrector.failed.connect(lambda error: self.told.emit(str(error)))
         self.corrector.turned.connect(self.changed)
         self.mouse.clicked.connect(self.click)
@@ -354,7 +356,7 @@ class PairDesk(QObject):
             return
         self.layers.show(now.placement)
         self.redraw()
-        case = shown.outcome if shown.outcome is not None else shown.folder
+        case = shown.outcome or shown.folder
         if case is not None:
             self.told.emit("Preparing the correction …")
             self.corrector.open(case, shown.paths)

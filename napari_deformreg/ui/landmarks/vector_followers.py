@@ -16,7 +16,10 @@ from ..several_changes import changed_at_once
 from .directions import Across, Side
 from .drawn_layers import BothImages, marks
 from .follower import Follower, outside_words
-from .outlines import Outline, corners_of, densified, flattest_axis, within_slices
+from .outlines import Outline, corners_of, densified, flattened, flattest_axis, within_slices
+
+FAINT = 0.45
+"""Part of its opacity that is left to an outline where it is drawn whole in a slice that only a part of it lies in."""
 
 
 def in_world(rows: Float[np.ndarray, "n d"], to_world: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "n 3"]:
@@ -80,24 +83,35 @@ def _fill_points(layer: Any, source: Any, found: Across, placement: Placement) -
 
 
 @dataclass(frozen=True, eq=False)
-class CarriedOutlines:
-    """Shapes on the other image.
+class Line:
+    """What is drawn of one shape on the other image.
 
     Attributes
     ----------
-    pieces : list of (n, 3) arrays
+    vertices : (n, 3) array
         Voxels z, y, x of the other image as it is drawn.
-    numbers : list of int
-        Which shape each is a piece of.
-    kinds : list of str
+    number : int
+        Of the shape.
+    kind : str
         polygon or path.
-    across : Across
-        All vertices.
+    drawn : str
+        whole; piece: the part in one slice of a shape that leaves it; projected: all of it, pushed into the slice that most of it lies in.
+    off_mm : float
+        How far it was pushed at most.
     """
 
-    pieces: list[Float[np.ndarray, "n 3"]]
-    numbers: list[int]
-    kinds: list[str]
+    vertices: Float[np.ndarray, "n 3"]
+    number: int
+    kind: str
+    drawn: str
+    off_mm: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedOutlines:
+    """Shapes on the other image, and all their vertices."""
+
+    lines: list[Line]
     across: Across
 
 
@@ -120,14 +134,16 @@ class ShapesFollower(Follower):
     def show(self, found: CarriedOutlines) -> None:
         """Draw them as polygons and paths in the colors of their source."""
         images, source = self.images(), self.source
-        if images is None or max(found.numbers, default=-1) >= len(source.data):
+        if images is None or max((line.number for line in found.lines), default=-1) >= len(source.data):
             return self.touch()
         placement = images.placement(self.side.other)
         if self.partner is None:
             self._add(Shapes(None, ndim=3, **marks(placement, source, self.side)))
         _fill_shapes(self.partner, source, found)
-        cut = sum(found.numbers.count(number) > 1 for number in set(found.numbers))
-        words = f"{len(set(found.numbers))} shapes" + (f", {cut} of them in pieces, as they cross slices" if cut else "")
+        words = f"{len({line.number for line in found.lines})} shapes"
+        pushed = [line.off_mm for line in found.lines if line.drawn == "projected"]
+        if pushed:
+            words += f", {len(pushed)} of them leave their slice by up to {max(pushed):.1f} mm (drawn whole there, but faint)"
         self._say(words + _residual_words(found.across, self.side) + outside_words(found.across.outside, "vertices"))
         return None
 
@@ -138,27 +154,44 @@ def _carried(
     dense = [densified(one.vertices, one.closed, step_mm) for one in outlines]
     found = across(np.concatenate([np.zeros((0, 3)), *dense]))
     ends = np.cumsum([len(one) for one in dense], dtype=int)[:-1]
-    pieces, numbers, kinds = [], [], []
+    lines: list[Line] = []
     for outline, line in zip(outlines, np.split(found.points, ends), strict=False):
-        voxels = target.to_layer_points(line)
-        flat = target.canonical.is_2d
-        parts = [voxels] if flat else within_slices(voxels, outline.closed, flattest_axis(voxels))
-        whole = len(parts) == 1 and outline.closed and len(voxels) > 2
-        pieces += parts
-        numbers += [outline.number] * len(parts)
-        kinds += ["polygon" if whole else "path"] * len(parts)
-    return CarriedOutlines(pieces, numbers, kinds, found)
+        lines += _lines(outline, target.to_layer_points(line), target)
+    return CarriedOutlines(lines, found)
+
+
+def _lines(outline: Outline, voxels: Float[np.ndarray, "n 3"], target: Placement) -> list[Line]:
+    """Return what is drawn of one shape: what leaves its slice is cut, and a closed one is drawn whole besides."""
+    axis = flattest_axis(voxels)
+    parts = [voxels] if target.canonical.is_2d else within_slices(voxels, outline.closed, axis)
+    if len(parts) == 1:
+        return [Line(parts[0], outline.number, "polygon" if outline.closed and len(voxels) > 2 else "path", "whole")]
+    pieces = [Line(part, outline.number, "path", "piece") for part in parts]
+    if not outline.closed:
+        return pieces
+    flat = flattened(voxels, axis)
+    off_mm = float(np.abs(flat - voxels).max() * target.spacing[2 - axis])
+    return [Line(flat, outline.number, "polygon", "projected", off_mm), *pieces]
 
 
 def _fill_shapes(layer: Any, source: Any, found: CarriedOutlines) -> None:
-    numbers = np.array(found.numbers, dtype=int)
+    lines = found.lines
+    numbers = np.array([line.number for line in lines], dtype=int)
     width = np.array(source.edge_width, dtype=float) * abs(float(source.scale[-1])) / float(np.min(layer.scale))
+    faint = np.array([[1, 1, 1, FAINT if line.drawn == "projected" else 1.0] for line in lines]).reshape(-1, 4)
     with changed_at_once(layer):
         layer.data = []
         if len(numbers):
             layer.add(
-                found.pieces, shape_type=found.kinds, edge_width=list(width[numbers]),
-                edge_color=np.array(source.edge_color)[numbers], face_color=np.array(source.face_color)[numbers],
+                [line.vertices for line in lines], shape_type=[line.kind for line in lines], edge_width=list(width[numbers]),
+                edge_color=np.array(source.edge_color)[numbers] * faint, face_color=np.array(source.face_color)[numbers] * faint,
             )  # fmt: skip
-        layer.features = pd.DataFrame({"shape": numbers, "drawn_as": [str(source.shape_type[n]) for n in numbers]})
+        layer.features = pd.DataFrame(
+            {
+                "shape": numbers,
+                "drawn_as": [str(source.shape_type[n]) for n in numbers],
+                "drawn": [line.drawn for line in lines],
+                "off_slice_mm": [line.off_mm for line in lines],
+            }
+        )
     layer.editable = False

@@ -161,7 +161,10 @@ def test_shapes_follow_with_all_their_vertices(dock, viewer, outcome, tmp_path, 
 
     def check():
         transform = itk(dock, tmp_path)
-        for piece, number in zip(there.data, there.features["shape"], strict=True):
+        check_projected(there)
+        for piece, number, drawn in zip(there.data, there.features["shape"], there.features["drawn"], strict=True):
+            if drawn == "projected":
+                continue
             here = now.placement.to_drawn(carried_by(transform, world(there, piece, now.placement)))
             assert np.abs(here[1:-1, 0] - (z + (number == 1))).max(initial=0) < 3e-3
             if number == 1:
@@ -185,6 +188,24 @@ def test_shapes_follow_with_all_their_vertices(dock, viewer, outcome, tmp_path, 
     layer.selected_data = {0, 1}
     layer.remove_selected()
     qtbot.waitUntil(lambda: set(there.features["shape"]) == {0}, timeout=60_000)
+
+
+def check_projected(there):
+    """A closed outline that leaves its slice is seen closed in one slice, faint, over the pieces that lie where they are."""
+    drawn, shapes = np.array(there.features["drawn"]), np.array(there.features["shape"])
+    assert 0 in shapes[drawn == "projected"], "the field bends it out of its slice"
+    assert 2 not in shapes[drawn == "projected"], "it is not closed"
+    for n in np.flatnonzero(drawn == "projected"):
+        whole, pieces = there.data[n], [there.data[m] for m in np.flatnonzero((shapes == shapes[n]) & (drawn == "piece"))]
+        assert there.shape_type[n] == "polygon"
+        assert np.ptp(whole[:, 0]) == 0
+        inside = np.concatenate([piece[1:-1] for piece in pieces])
+        assert all(np.abs(whole[:, 1:] - vertex[1:]).max(axis=1).min() < 1e-5 for vertex in inside), "the same line, seen from above"
+        assert np.abs(inside[:, 0] - whole[0, 0]).max() * there.scale[0] <= there.features["off_slice_mm"][n] + 1e-5
+        most = max(sum(len(piece) for piece in pieces if round(piece[0, 0]) == z) for z in {round(piece[0, 0]) for piece in pieces})
+        assert sum(len(piece) for piece in pieces if round(piece[0, 0]) == round(whole[0, 0])) >= most - 4
+        assert there.edge_color[n, 3] < 0.5
+        assert all(there.edge_color[m, 3] == 1 for m in np.flatnonzero(drawn == "piece"))
 
 
 def itk_labels(data, grid, target, transform, folder):

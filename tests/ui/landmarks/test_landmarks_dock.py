@@ -1,11 +1,14 @@
 """The Landmarks dock in a real window: pairs by mouse events on the canvas, and a correction that the engine makes in its own process."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from landmark_helpers import pixel_mm, settle
 from qtpy.QtCore import Qt
 
+from napari_deformreg.errors import InputError
 from napari_deformreg.io import read_landmarks, write_transform
 from napari_deformreg.space import TransformChain
 from napari_deformreg.ui import result_layers as parts
@@ -128,6 +131,32 @@ def test_pairs_correct_and_every_step_goes_back_and_forth(dock, viewer, mouse, p
         settle(dock, qtbot)
         assert_same(state_of(dock, viewer, tmp_path), state)
     assert not dock.page.redo_button.isEnabled()
+
+
+def test_the_moved_image_is_shown_ahead_of_all_else(dock, viewer, mouse, outcome, qtbot):
+    """As it will be in the end; what was shown ahead of an error is taken back."""
+    settle(dock, qtbot)
+    desk, shown = dock.desk, {parts.part_of(layer): layer for layer in viewer.layers}
+    moved, jacobian = (shown[part].data for part in (parts.MOVED, parts.JACOBIAN))
+    n = outcome.inputs.fixed_landmarks.names.index("front")
+    points = outcome.inputs.fixed_landmarks.points[n], outcome.inputs.moving_landmarks.points[n]
+    before, ahead = (np.array(moved), np.array(jacobian)), []
+    desk.corrector.foreseen.connect(lambda update: ahead.append((update, np.array(moved), np.array(jacobian))))
+    for drawn in (desk.case.now.drawn_fixed(points[0][None])[0], desk.case.now.drawn_moving(points[1][None])[0]):
+        mouse.show_slice(drawn)
+        mouse.click(drawn)
+    settle(dock, qtbot)
+    ((update, moved_ahead, jacobian_ahead),) = ahead
+    assert (moved_ahead != before[0]).any()
+    np.testing.assert_array_equal(moved_ahead, moved)
+    np.testing.assert_array_equal(jacobian_ahead, before[1])
+    assert (np.array(jacobian) != before[1]).any(), "it comes after"
+    after = np.array(moved)
+    desk.corrector.foreseen.emit(replace(update, moved=np.zeros_like(update.moved)))
+    assert (np.array(moved) != after).any()
+    desk.corrector.failed.emit(InputError("the rest has not come"))
+    np.testing.assert_array_equal(moved, after)
+    assert "has not come" in dock.page.message.text()
 
 
 def state_of(dock, viewer, folder):

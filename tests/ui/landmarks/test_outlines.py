@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_deformreg.ui.landmarks.outlines import ELLIPSE_VERTICES, corners_of, densified, within_slices
+from napari_deformreg.ui.landmarks.outlines import ELLIPSE_VERTICES, corners_of, densified, flattened, within_slices
 
 
 def test_an_ellipse_becomes_the_polygon_inscribed_in_its_own_corners():
@@ -48,3 +48,10 @@ def test_pieces_lie_in_one_slice_each_and_together_are_the_line(closed, rng):
     assert length == pytest.approx(whole, abs=0.01 * len(pieces))
     everywhere = np.concatenate(pieces)
     assert all((np.abs(everywhere - vertex).max(axis=1) < 1e-9).any() for vertex in line)
+
+
+def test_a_line_is_pushed_into_the_slice_that_most_of_it_lies_in():
+    line = np.array([[3.4, 0, 0], [4.6, 5, 0], [4.4, 5, 5], [4.0, 2, 5], [3.6, 1.0, 1.0]])
+    flat = flattened(line, 0)
+    np.testing.assert_array_equal(flat[:, 0], 4.0)
+    np.testing.assert_array_equal(flat[:, 1:], line[:, 1:])

@@ -16,7 +16,8 @@ from napari_deformreg.ui.landmarks_dock import LandmarksDock
 from napari_deformreg.ui.pictures import picture_of_outcome
 from napari_deformreg.ui.register_dock import RegisterDock
 from napari_deformreg.ui.result_layers import result_layers
-from napari_deformreg.workflow import Inputs, finished, run
+from napari_deformreg.ui.review_dock import ReviewDock
+from napari_deformreg.workflow import InputPaths, Inputs, finished, read_inputs, run, write_outcome
 
 pytestmark = pytest.mark.window
 
@@ -74,6 +75,53 @@ def test_a_wrong_start_is_offered_to_be_made_again_from_the_pairs(turned, make_n
     finally:
         dock.shut_down()
         register.shut_down()
+
+
+def test_a_result_folder_is_begun_again_from_its_files(turned, make_napari_viewer_proxy, tmp_path, qtbot):
+    """From the images that it notes; without them, or without a Register dock, one is told what to do."""
+    inputs, pairs = turned
+    paths = InputPaths(tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz")
+    io.write_image(paths.fixed, inputs.fixed)
+    io.write_image(paths.moving, inputs.moving)
+    write_outcome(finished(run(read_inputs(paths), QUICK)), tmp_path / "result", paths)
+    io.write_pairs(tmp_path / "pairs.csv", pairs)
+    viewer = make_napari_viewer_proxy()
+    review = ReviewDock(viewer)
+    viewer.window.add_dock_widget(review, name="Review")
+    dock = LandmarksDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Landmarks")
+    offer, register = dock.page.start, None
+    try:
+        with qtbot.waitSignal(review.own.shown, timeout=300_000):
+            review.open_result(tmp_path / "result")
+        qtbot.waitUntil(lambda: dock.desk.case.now is not None, timeout=300_000)
+        dock.page.at_once.setChecked(False)
+        dock.import_pairs([tmp_path / "pairs.csv"])
+        assert offer.isVisibleTo(dock)
+        assert not offer.start_button.isEnabled()
+        assert "Register</i> dock" in offer.text.text()
+        register = RegisterDock(viewer)
+        viewer.window.add_dock_widget(register, name="Register")
+        hidden = paths.moving.rename(tmp_path / "elsewhere.nii.gz")
+        dock._refresh()
+        assert not offer.start_button.isEnabled()
+        assert str(paths.moving) in offer.text.text()
+        hidden.rename(paths.moving)
+        dock._refresh()
+        assert offer.start_button.isEnabled()
+        before = errors(dock.desk.case.now, pairs)
+        with qtbot.waitSignal(register.result.shown, timeout=600_000):
+            qtbot.mouseClick(offer.start_button, Qt.MouseButton.LeftButton)
+        found = register.result.current
+        assert found.outcome.result.settings == QUICK.changed(affine={"start": "landmarks"})
+        assert (str(found.paths.fixed), str(found.paths.moving)) == (str(paths.fixed), str(paths.moving))
+        now = Directions(found.outcome.result.displacement, found.outcome.result.affine)
+        assert errors(now, pairs).mean() < 0.15 * before.mean()
+    finally:
+        dock.shut_down()
+        review.shut_down()
+        if register is not None:
+            register.shut_down()
 
 
 def test_a_right_start_is_not_doubted(outcome, pair):
