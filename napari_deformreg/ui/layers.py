@@ -266,15 +266,20 @@ def landmarks_from_layer(layer: Any, image_layer: Any | None = None) -> Landmark
         raise InputError(f"Points layer {layer.name!r} is empty; place landmarks in it, or choose none.")
     if layer.ndim > 3:
         raise InputError(f"Points layer {layer.name!r} has {layer.ndim} axes; expected 2 or 3.")
+    return Landmarks(rows_in_world(layer, layer.data, image_layer), _point_names(layer))
+
+
+def rows_in_world(layer: Any, rows: Any, image_layer: Any | None = None) -> Float[np.ndarray, "n 3"]:
+    """Carry data coordinates of a layer (z, y, x or y, x) to RAS+ mm; see `landmarks_from_layer`."""
     affine, _ = _layer_affine(layer)
-    voxels = np.asarray(layer.data, dtype=np.float64)
+    voxels = np.asarray(rows, dtype=np.float64)
     voxels = np.concatenate([np.zeros((len(voxels), 3 - voxels.shape[1])), voxels], axis=1)[:, ::-1]
     drawn = voxels @ affine[:3, :3].T + affine[:3, 3]
     known = _own_metadata(layer) or (_own_metadata(image_layer) if image_layer is not None else {})
     if known:
         display_to_world = np.array(known["display_to_world"])
         drawn = drawn @ display_to_world[:3, :3].T + display_to_world[:3, 3]
-    return Landmarks(drawn, _point_names(layer))
+    return np.asarray(drawn)
 
 
 def layer_to_world(layer: Any, image: Placement) -> Float[np.ndarray, "4 4"]:

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from napari.layers import Image, Labels, Layer, Points
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from npe2 import PluginManifest
 
+from napari_deformreg.errors import InputError
 from napari_deformreg.io import READERS, WRITERS, read_image, read_labels, read_landmarks, write_image, write_labels, write_landmarks
 from napari_deformreg.space import Grid, LabelMap, Landmarks, Volume
 from napari_deformreg.ui import layers, readers, writers
@@ -169,6 +170,24 @@ def test_points_of_the_user_are_saved_in_ras_millimeters(tmp_path):
     writers.save_points(str(tmp_path / "marks.csv"), data, attributes)
     np.testing.assert_allclose(read_landmarks(tmp_path / "marks.csv").points, [[3, 4, 13]])
     assert "note" in (tmp_path / "marks.csv").read_text()
+
+
+def test_outlines_of_the_user_are_saved_in_ras_millimeters(tmp_path):
+    """An ellipse as a polygon of points on it; which line a vertex belongs to is in the columns."""
+    shapes = Shapes(None, ndim=3, scale=(3, 2, 1), translate=(10, 0, 0), units="mm")
+    corners = np.array([[1.0, 0, 0], [1, 0, 4], [1, 4, 4], [1, 4, 0]])
+    shapes.add([corners[:2], corners], shape_type=["path", "ellipse"])
+    data, attributes, _ = shapes.as_layer_data_tuple()
+    writers.save_shapes(str(tmp_path / "lines.csv"), data, attributes)
+    table = pd.read_csv(tmp_path / "lines.csv", comment="#", dtype={"name": str})
+    points = read_landmarks(tmp_path / "lines.csv").points
+    np.testing.assert_allclose(points[:2], [[0, 0, 13], [4, 0, 13]])
+    np.testing.assert_allclose(points[2:, 2], 13)
+    np.testing.assert_allclose(((points[2:, 0] - 2) / 2) ** 2 + ((points[2:, 1] - 4) / 4) ** 2, 1, atol=1e-5)
+    assert list(table["line"]) == [1, 1, *[2] * (len(points) - 2)]
+    assert list(table["closed"]) == [0, 0, *[1] * (len(points) - 2)]
+    with pytest.raises(InputError, match="is empty"):
+        writers.save_shapes(str(tmp_path / "none.csv"), [], Shapes(None, ndim=3).as_layer_data_tuple()[1])
 
 
 @pytest.mark.window

@@ -9,6 +9,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
+PROJECTED = "projected"
+"""Said in a feature of a line that was pushed into a slice in which it does not lie."""
+
 CLOSED = ("rectangle", "polygon", "ellipse")
 
 ELLIPSE_VERTICES = 96

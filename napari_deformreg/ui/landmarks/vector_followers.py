@@ -16,7 +16,7 @@ from ..several_changes import changed_at_once
 from .directions import Across, Side
 from .drawn_layers import BothImages, marks
 from .follower import Follower, outside_words
-from .outlines import Outline, corners_of, densified, flattened, flattest_axis, within_slices
+from .outlines import PROJECTED, Outline, corners_of, densified, flattened, flattest_axis, within_slices
 
 FAINT = 0.45
 """Part of its opacity that is left to an outline where it is drawn whole in a slice that only a part of it lies in."""
@@ -141,7 +141,7 @@ class ShapesFollower(Follower):
             self._add(Shapes(None, ndim=3, **marks(placement, source, self.side)))
         _fill_shapes(self.partner, source, found)
         words = f"{len({line.number for line in found.lines})} shapes"
-        pushed = [line.off_mm for line in found.lines if line.drawn == "projected"]
+        pushed = [line.off_mm for line in found.lines if line.drawn == PROJECTED]
         if pushed:
             words += f", {len(pushed)} of them leave their slice by up to {max(pushed):.1f} mm (drawn whole there, but faint)"
         self._say(words + _residual_words(found.across, self.side) + outside_words(found.across.outside, "vertices"))
@@ -171,14 +171,14 @@ def _lines(outline: Outline, voxels: Float[np.ndarray, "n 3"], target: Placement
         return pieces
     flat = flattened(voxels, axis)
     off_mm = float(np.abs(flat - voxels).max() * target.spacing[2 - axis])
-    return [Line(flat, outline.number, "polygon", "projected", off_mm), *pieces]
+    return [Line(flat, outline.number, "polygon", PROJECTED, off_mm), *pieces]
 
 
 def _fill_shapes(layer: Any, source: Any, found: CarriedOutlines) -> None:
     lines = found.lines
     numbers = np.array([line.number for line in lines], dtype=int)
     width = np.array(source.edge_width, dtype=float) * abs(float(source.scale[-1])) / float(np.min(layer.scale))
-    faint = np.array([[1, 1, 1, FAINT if line.drawn == "projected" else 1.0] for line in lines]).reshape(-1, 4)
+    faint = np.array([[1, 1, 1, FAINT if line.drawn == PROJECTED else 1.0] for line in lines]).reshape(-1, 4)
     with changed_at_once(layer):
         layer.data = []
         if len(numbers):

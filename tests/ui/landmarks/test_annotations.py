@@ -16,7 +16,7 @@ from napari_deformreg.ui.landmarks.directions import Side
 from napari_deformreg.ui.landmarks.drawn_layers import is_carried
 from napari_deformreg.ui.layers import METADATA_KEY, Placement
 from napari_deformreg.ui.shown import topmost
-from napari_deformreg.ui.writers import save_points
+from napari_deformreg.ui.writers import save_points, save_shapes
 
 pytestmark = pytest.mark.window
 
@@ -178,6 +178,11 @@ def test_shapes_follow_with_all_their_vertices(dock, viewer, outcome, tmp_path, 
                 assert off.max() < 0.1
 
     check()
+    save_shapes(str(tmp_path / "saved.csv"), there.data, there.as_layer_data_tuple()[1])
+    saved = read_landmarks(tmp_path / "saved.csv").points
+    assert len(saved) == sum(len(piece) for piece, how in zip(there.data, there.features["drawn"], strict=True) if how != "projected")
+    heights = now.placement.to_drawn(carried_by(itk(dock, tmp_path), saved))[:, 0]
+    assert np.minimum(np.abs(heights - z), np.abs(heights - z - 1)).max() < 0.1, "in world mm, where they truly are"
     before = [np.array(piece) for piece in there.data]
     correct(dock, viewer, outcome, qtbot)
     check()
