@@ -39,7 +39,7 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 
 def group_of(case: str) -> str:
     """Return the group of a case: its name up to the numbers that tell apart the pairs of one patient or one kind."""
-    patient = re.match(r"(liver_\d+|lung_mr|prostate_mr_us|brain2d|mouse)_", case)
+    patient = re.match(r"(liver_\d+|lung_mr|mouse)_", case)
     return patient[1] if patient else case
 
 
