@@ -231,7 +231,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
     "lung-ct": {"intensity_range": (-1000.0, 200.0)},
-    "abdomen": {},
+    # Where organs slide along the wall, self-similarity is dragged along less than local correlation: liver landmarks of two volunteers
+    # 3.01, 2.55 mm to 2.65, 2.28, and 1.03, .96 to 1.07, 1.02.
+    "abdomen": {"refine": {"similarity": "mind_ssc"}},
     "multimodal": {
         "modality": "different",
         "refine": {
