@@ -16,17 +16,22 @@ from ...space.slabs import run_slabs
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
 
+def row_axes(shape: tuple[int, ...]) -> list[int]:
+    """Return the axes of a volume or slice in the order of `long_rows`."""
+    if 1 not in shape:
+        return [0, 1, 2]
+    across = shape.index(1)
+    first, second = (axis for axis in range(3) if axis != across)
+    return [first, across, second]
+
+
 def long_rows(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a volume's shape as it is, and a slice's with its axis of one voxel in the middle: (i, 1, k).
 
     The compiled loops run along k and are shared out along i. In an (i, j, 1) slice each of them would be a loop over one voxel, ten times
     slower; a (1, j, k) slice would have one thread.
     """
-    if 1 not in shape:
-        return shape
-    across = shape.index(1)
-    first, second = (n for axis, n in enumerate(shape) if axis != across)
-    return first, 1, second
+    return tuple(shape[axis] for axis in row_axes(shape))
 
 
 @njit(inline="always", **_JIT)
@@ -256,9 +261,9 @@ def _convolve_slice_slab(first, stop, data, kernel_i, kernel_k, out):  # type: i
             for k in range(nk):
                 row[k] = kernel_k[rk] * padded[k + rk]
             for t in range(rk):
-                w, far = kernel_k[t], 2 * rk - t
+                w, before, after = kernel_k[t], padded[t : t + nk], padded[2 * rk - t : 2 * rk - t + nk]
                 for k in range(nk):
-                    row[k] += w * (padded[k + t] + padded[k + far])
+                    row[k] += w * (before[k] + after[k])
         for i in range(first, stop):
             row = out[channel, i, 0]
             here = plane[i - low]
@@ -286,20 +291,22 @@ def _convolve_inner_slab(first, stop, data, kernel_j, kernel_k, out):  # type: i
                 for t in range(rk):
                     padded[t] = data[channel, i, j, 0]
                     padded[nk + rk + t] = data[channel, i, j, nk - 1]
+                row = plane[j]
                 for k in range(nk):
-                    plane[j, k] = 0.0
-                for t in range(2 * rk + 1):
-                    w = kernel_k[t]
+                    row[k] = kernel_k[rk] * padded[k + rk]
+                for t in range(rk):
+                    w, before, after = kernel_k[t], padded[t : t + nk], padded[2 * rk - t : 2 * rk - t + nk]
                     for k in range(nk):
-                        plane[j, k] += w * padded[k + t]
+                        row[k] += w * (before[k] + after[k])
             for j in range(nj):
+                row, here = out[channel, i, j], plane[j]
                 for k in range(nk):
-                    out[channel, i, j, k] = 0.0
-                for t in range(2 * rj + 1):
+                    row[k] = kernel_j[rj] * here[k]
+                for t in range(rj):
                     w = kernel_j[t]
-                    source = min(max(j + t - rj, 0), nj - 1)
+                    before, after = plane[max(j + t - rj, 0)], plane[min(j - t + rj, nj - 1)]
                     for k in range(nk):
-                        out[channel, i, j, k] += w * plane[source, k]
+                        row[k] += w * (before[k] + after[k])
 
 
 @njit(**_JIT)
@@ -309,21 +316,21 @@ def _convolve_first_slab(first, stop, data, kernel_i, out):  # type: ignore[no-u
     for channel in range(count):
         for j in range(first, stop):
             for i in range(ni):
+                row, here = out[channel, i, j], data[channel, i, j]
                 for k in range(nk):
-                    out[channel, i, j, k] = 0.0
-                for t in range(2 * r + 1):
+                    row[k] = kernel_i[r] * here[k]
+                for t in range(r):
                     w = kernel_i[t]
-                    source = min(max(i + t - r, 0), ni - 1)
+                    before, after = data[channel, max(i + t - r, 0), j], data[channel, min(i - t + r, ni - 1), j]
                     for k in range(nk):
-                        out[channel, i, j, k] += w * data[channel, source, j, k]
+                        row[k] += w * (before[k] + after[k])
 
 
 def _convolve_slice(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    across = data.shape[1:].index(1)
-    first, second = (kernels[axis] for axis in range(3) if axis != across)
+    first, across, second = (kernels[axis] for axis in row_axes(data.shape[1:]))
     plane = data.reshape(len(data), *long_rows(data.shape[1:]))
     out = np.empty_like(plane)
-    run_slabs(_convolve_slice_slab, plane.shape[1], plane, kernels[across].sum() * first, second, out)
+    run_slabs(_convolve_slice_slab, plane.shape[1], plane, across.sum() * first, second, out)
     return out.reshape(data.shape)
 
 

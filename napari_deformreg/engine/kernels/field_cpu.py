@@ -44,14 +44,20 @@ def _diffusion_slab(first, stop, field, factors, scale, out):  # type: ignore[no
             below, above = max(i - 1, 0), min(i + 1, ni - 1)
             for j in range(nj):
                 left, right = max(j - 1, 0), min(j + 1, nj - 1)
-                here = field[c, i, j]
+                here, line = field[c, i, j], out[c, i, j]
+                a, b, d, e = field[c, below, j], field[c, above, j], field[c, i, left], field[c, i, right]
                 row = np.float32(0)  # single precision within a row only
                 for k in range(nk):
                     v = here[k]
-                    up, side, ahead = field[c, above, j, k] - v, field[c, i, right, k] - v, here[min(k + 1, nk - 1)] - v
-                    row += fi * up * up + fj * side * side + fk * ahead * ahead
-                    back = fi * (v - field[c, below, j, k]) + fj * (v - field[c, i, left, k]) + fk * (v - here[max(k - 1, 0)])
-                    out[c, i, j, k] = scale * (back - fi * up - fj * side - fk * ahead)
+                    up, side = b[k] - v, e[k] - v
+                    row += fi * up * up + fj * side * side
+                    line[k] = scale * (fi * (v - a[k] - up) + fj * (v - d[k] - side))
+                for k in range(nk - 1):
+                    ahead = here[k + 1] - here[k]
+                    row += fk * ahead * ahead
+                    line[k] -= scale * fk * ahead
+                for k in range(nk - 1):
+                    line[k + 1] += scale * fk * (here[k + 1] - here[k])
                 total += float(row)
     return total
 

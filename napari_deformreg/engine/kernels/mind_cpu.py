@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
-from .cpu import box_sum
+from .cpu import box_sum, long_rows, row_axes
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -82,6 +82,8 @@ def mind(image: np.ndarray, pairs: np.ndarray, radius: int, floor: float, ceilin
     floor, ceiling : float
         Bounds of a voxel's spread, in units of the mean spread of the image.
     """
+    shape = image.shape
+    image, pairs = image.reshape(long_rows(shape)), pairs[:, :, row_axes(shape)]
     margin = np.abs(pairs).max(axis=(0, 1))
     padded = np.pad(image, [(m, m) for m in margin], mode="edge")
     distances = np.empty((len(pairs), *image.shape), np.float32)
@@ -90,6 +92,6 @@ def mind(image: np.ndarray, pairs: np.ndarray, radius: int, floor: float, ceilin
     spread = np.empty(image.shape, np.float32)
     mean = sum(run_slabs(_spread_slab, image.shape[0], distances, spread)) / image.size
     if mean <= 0:  # a constant image looks the same everywhere
-        return np.ones_like(distances)
+        return np.ones((len(pairs), *shape), np.float32)
     run_slabs(_exponential_slab, image.shape[0], distances, spread, np.float32(floor * mean), np.float32(ceiling * mean))
-    return distances
+    return distances.reshape(len(pairs), *shape)

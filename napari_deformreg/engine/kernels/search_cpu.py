@@ -8,14 +8,35 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
+from .cpu import long_rows, row_axes
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
 
 @njit(**_JIT)
+def _add_differences(fixed, moving, i, j, y, z, start, end, shift, row):  # type: ignore[no-untyped-def]
+    """Add the squared differences of two rows, four channels at a time: what they sum up to is loaded and stored a quarter as often."""
+    count, size = len(fixed), end - start
+    to = row[start:end]
+    for c in range(0, count - count % 4, 4):
+        f, m = fixed[c, i, j, start:end], moving[c, y, z, start + shift : end + shift]
+        g, n = fixed[c + 1, i, j, start:end], moving[c + 1, y, z, start + shift : end + shift]
+        h, o = fixed[c + 2, i, j, start:end], moving[c + 2, y, z, start + shift : end + shift]
+        last, p = fixed[c + 3, i, j, start:end], moving[c + 3, y, z, start + shift : end + shift]
+        for k in range(size):
+            d, e, q, r = f[k] - m[k], g[k] - n[k], h[k] - o[k], last[k] - p[k]
+            to[k] += d * d + e * e + q * q + r * r
+    for c in range(count - count % 4, count):
+        f, m = fixed[c, i, j, start:end], moving[c, y, z, start + shift : end + shift]
+        for k in range(size):
+            d = f[k] - m[k]
+            to[k] += d * d
+
+
+@njit(**_JIT)
 def _cost_slab(first, stop, fixed, moving, fixed_weight, moving_weight, labels, block, cost, known):  # type: ignore[no-untyped-def]
     """Fill the range of labels. Rows lie outside the loop over labels, so that the rows that labels share stay in the cache."""
-    count, ni, nj, nk = fixed.shape
+    _, ni, nj, nk = fixed.shape
     ck = cost.shape[3]
     row = np.empty(nk, np.float32)
     seen = np.empty(nk, np.float32)
@@ -34,14 +55,12 @@ def _cost_slab(first, stop, fixed, moving, fixed_weight, moving_weight, labels, 
                 for k in range(nk):
                     row[k] = 0.0
                     seen[k] = 0.0
-                for c in range(count):
-                    for k in range(start, end):
-                        d = fixed[c, i, j, k] - moving[c, y, z, k + shift]
-                        row[k] += d * d
-                for k in range(start, end):
-                    w = fixed_weight[i, j, k] * moving_weight[y, z, k + shift]
-                    row[k] *= w
-                    seen[k] = w
+                _add_differences(fixed, moving, i, j, y, z, start, end, shift, row)
+                weight, other = fixed_weight[i, j, start:end], moving_weight[y, z, start + shift : end + shift]
+                for k in range(end - start):
+                    w = weight[k] * other[k]
+                    row[start + k] *= w
+                    seen[start + k] = w
                 for c in range(ck):
                     row_cost[c] = row[c * block]
                     row_known[c] = seen[c * block]
@@ -88,10 +107,13 @@ def matching_cost(
         Weighted sums of squared differences and of weights, both (n, a, b, c) on the control lattice.
     """
     shape = tuple((n - 1) // block + 1 for n in fixed.shape[1:])
-    cost = np.zeros((len(labels), *shape), np.float32)
+    rows, labels = long_rows(fixed.shape[1:]), labels[:, row_axes(fixed.shape[1:])]
+    fixed, moving = (part.reshape(len(part), *rows) for part in (fixed, moving))
+    fixed_weight, moving_weight = fixed_weight.reshape(rows), moving_weight.reshape(rows)
+    cost = np.zeros((len(labels), *long_rows(shape)), np.float32)
     known = np.zeros_like(cost)
     run_slabs(_cost_slab, len(labels), fixed, moving, fixed_weight, moving_weight, labels, block, cost, known)
-    return cost, known
+    return cost.reshape(len(labels), *shape), known.reshape(len(labels), *shape)
 
 
 @njit(**_JIT)
