@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,6 +38,11 @@ class DataTerm:
     sampled_weight: Tensor
     matrix: np.ndarray
     neutral: float | None
+    reference_total: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sum up once what no step changes."""
+        self.reference_total = float(self.reference_weight.sum())
 
     @classmethod
     def prepare(
@@ -51,17 +56,15 @@ class DataTerm:
             reference, sampled = _channels_last(reference), _channels_last(sampled)
         return cls(similarity, reference, sampled, reference_weight, sampled_weight, matrix, spec.neutral)
 
-    def value_and_gradient(self, field: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
-        """Return the loss and its derivative by the field (voxels)."""
-        if self.reference.dim() == 4:
-            loss, gradient, overlap = self._fused(field)
-        else:
-            loss, gradient, overlap = self._by_channels(field)
+    def value_and_gradient(self, field: Float[Tensor, "1 3 i j k"], share: float = 1.0) -> tuple[float, Tensor]:
+        """Return the loss and its derivative by the field (voxels), both times `share`."""
+        loss, gradient, overlap = (self._fused if self.reference.dim() == 4 else self._by_channels)(field, share)
         if self.neutral is None:
             self.neutral = loss
-        return overlap * loss + (1 - overlap) * self.neutral, gradient.mul_(overlap)
+        return share * (overlap * loss + (1 - overlap) * self.neutral), gradient
 
-    def _by_channels(self, field: Tensor) -> tuple[float, Tensor, float]:
+    def _by_channels(self, field: Tensor, share: float) -> tuple[float, Tensor, float]:
+        """Return the loss, the derivative of what it counts for, and that part of the overlap."""
         moved, slopes = [], []
         weight = torch.empty(0)
         for channel in range(self.sampled.shape[1]):
@@ -71,20 +74,26 @@ class DataTerm:
             moved.append(value)
             slopes.append(slope)
         loss, by_moved = self.similarity.value_and_gradient(torch.cat(moved, 1) if len(moved) > 1 else moved[0], weight)
+        overlap = _sum_of_products(weight, self.reference_weight) / max(self.reference_total, 1e-6)
+        by_moved = by_moved * (share * overlap)  # a third of the numbers of the derivative by the field
         gradient = slopes[0].mul_(by_moved[:, [0]])
         for channel in range(1, len(slopes)):
             gradient += slopes[channel].mul_(by_moved[:, [channel]])
-        overlap = float((weight * self.reference_weight).sum()) / max(float(self.reference_weight.sum()), 1e-6)
         return loss, gradient, overlap
 
-    def _fused(self, field: Tensor) -> tuple[float, Tensor, float]:
+    def _fused(self, field: Tensor, share: float) -> tuple[float, Tensor, float]:
         weight = self.reference_weight[0, 0].numpy()
         value, total, force = feature_cpu.warp_ssd(
             self.sampled.numpy(), np.ascontiguousarray(self.sampled_weight[0, 0].numpy()), self.reference.numpy(),
             np.ascontiguousarray(weight), np.ascontiguousarray(field[0].numpy()), self.matrix[:3, 3],
         )
         scale = max(total, 1e-6) * self.reference.shape[-1] / 12
-        return value / scale, torch.from_numpy(force)[None] * (2 / scale), total / max(float(weight.sum()), 1e-6)
+        overlap = total / max(self.reference_total, 1e-6)
+        return value / scale, torch.from_numpy(force)[None].mul_(2 * share * overlap / scale), overlap
+
+
+def _sum_of_products(first: Tensor, second: Tensor) -> float:
+    return float(torch.dot(first.flatten(), second.flatten()))
 
 
 def _fusible(features: Tensor) -> bool:

@@ -3,8 +3,7 @@
 moved(x) = moving(affine(exp(v)(x))). The gradient by v is taken as that by the displacements exp(v) and exp(-v) (first order of the
 Baker-Campbell-Hausdorff formula, as in log-domain demons: Vercauteren et al. 2008, doi 10.1007/978-3-540-85988-8_90), which needs no
 back-propagation through the squarings; in the symmetric form the errors of the two directions have opposite signs.
-Steps are Adam's (Kingma and Ba 2015, arXiv 1412.6980) with one second moment a vector, so that no axis is preferred, between two Gaussian
-smoothings, of the step and of the velocity.
+Steps are Adam's (`momentum`), between two Gaussian smoothings, of the step and of the velocity.
 """
 
 from __future__ import annotations
@@ -21,14 +20,12 @@ from torch import Tensor
 from ..settings import Settings
 from .folding import push_off_folds
 from .matching import DataTerm
+from .momentum import Momentum
 from .prepare import LevelPair
 from .regularizers import REGULARIZERS
-from .sampling import integrate, longest_vector, resize_field, resize_field_adjoint, smooth, squarings_for
+from .sampling import integrate, resize_field, resize_field_adjoint, smooth, squarings_for
 from .similarities import SIMILARITIES
 from .tensors import Placed
-
-FIRST_MOMENT, SECOND_MOMENT = 0.9, 0.99
-"""Adam's decay rates; 0.99 rather than 0.999 because a level takes tens of steps, not thousands."""
 
 SQUARING_STEP_VOX = 2.0
 """Largest displacement of the first of the squared steps while optimizing. The exported field is integrated from an eighth of that; here
@@ -85,7 +82,6 @@ class LevelOptimizer:
         self._grid = grid
         mean = float(np.exp(np.log(grid.spacing[np.array(grid.shape) > 1]).mean()))
         relative = grid.spacing / mean
-        self._unit = torch.tensor(relative, dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
         self._per_voxel = (float(1 / relative[0]), float(1 / relative[1]), float(1 / relative[2]))
         features = SIMILARITIES[self.settings.similarity].features
         fixed, moving = features(pair.fixed.data), features(pair.moving.data)
@@ -95,17 +91,17 @@ class LevelOptimizer:
         self._backward: DataTerm | None = None
         if self.settings.symmetric:
             self._backward = prepare(pair.cropped(moving), pair.cropped(moving_weight), fixed, fixed_weight, np.eye(4))
-        self._first = torch.zeros_like(velocity)
-        self._second = torch.zeros_like(velocity[:, :1])
+        self._momentum = Momentum(velocity, relative)
 
     def evaluate(self, velocity: Float[Tensor, "1 3 i j k"]) -> tuple[float, Tensor]:
         """Return the loss at a velocity and its (first-order) derivative by it."""
         velocity = self.windowed(velocity)
         squarings = squarings_for(velocity, SQUARING_STEP_VOX)
-        loss, gradient = self._one_way(self._forward, integrate(velocity, squarings=squarings), self.terms)
+        share = 1.0 if self._backward is None else 0.5
+        loss, gradient = self._one_way(self._forward, integrate(velocity, squarings=squarings), self.terms, share)
         if self._backward is not None:
-            other, slope = self._one_way(self._backward, integrate(velocity, -1.0, squarings), [])
-            loss, gradient = 0.5 * (loss + other), gradient.sub_(slope).mul_(0.5)
+            other, slope = self._one_way(self._backward, integrate(velocity, -1.0, squarings), [], share)
+            loss, gradient = loss + other, gradient.sub_(slope)
         if self.settings.regularizer != "none":
             total = velocity if self.present is None else velocity + self.present
             value, slope = REGULARIZERS[self.settings.regularizer](total, self._grid)
@@ -117,42 +113,31 @@ class LevelOptimizer:
         """Return what the window leaves of a velocity, or of a derivative by one."""
         return vectors if self.window is None else vectors * self.window
 
-    def _one_way(self, data: DataTerm, displacement: Tensor, terms: list[tuple[float, Term]]) -> tuple[float, Tensor]:
-        """Return the loss of one direction and its derivative by the displacement on the velocity's lattice."""
+    def _one_way(self, data: DataTerm, displacement: Tensor, terms: list[tuple[float, Term]], share: float) -> tuple[float, Tensor]:
+        """Return this share of the loss of one direction, and its derivative by the displacement on the velocity's lattice."""
         coarse = (displacement.shape[2], displacement.shape[3], displacement.shape[4])
         fine = displacement if coarse == self._shape else resize_field(displacement, self._shape)
-        loss, gradient = data.value_and_gradient(fine)
+        loss, gradient = data.value_and_gradient(fine, share)
         for weight, term in terms:
             value, slope = term(fine)
-            loss += weight * value
-            gradient.add_(slope, alpha=weight)
+            loss += share * weight * value
+            gradient.add_(slope, alpha=share * weight)
         return loss, gradient if coarse == self._shape else resize_field_adjoint(gradient, coarse)
 
     def step(self, barrier: bool = False) -> float:
         """Take one step; returns the loss at the place that the step left."""
         loss, gradient = self.evaluate(self.velocity)
         self._remember(loss)
-        direction = self._adam(smooth(gradient / self._unit, self._sigmas(self.settings.update_smoothing_vox)))
-        longest = longest_vector(direction)
-        if longest > 0:
-            scale = self.settings.step_size_vox / longest
-            self.velocity = smooth(
-                self.velocity - scale * direction / self._unit, self._sigmas(self.settings.velocity_smoothing_vox)
-            )
+        gradient = smooth(gradient, self._sigmas(self.settings.update_smoothing_vox))
+        moved = self._momentum.stepped(self.velocity, gradient, self.settings.step_size_vox, self.settings.flat_region_damping)
+        if moved is not None:
+            self.velocity = smooth(moved, self._sigmas(self.settings.velocity_smoothing_vox))
         if barrier:
             moving = self.windowed(self.velocity)
             count = squarings_for(moving, SQUARING_STEP_VOX)
             push, _ = push_off_folds(integrate(moving, squarings=count), self.margin)
             self.velocity = self.velocity + push
         return loss
-
-    def _adam(self, gradient: Tensor) -> Tensor:
-        count = len(self.losses)
-        self._first.mul_(FIRST_MOMENT).add_(gradient, alpha=1 - FIRST_MOMENT)
-        self._second.mul_(SECOND_MOMENT).add_(gradient.square().sum(dim=1, keepdim=True), alpha=1 - SECOND_MOMENT)
-        norm = (self._second / (1 - SECOND_MOMENT**count)).sqrt()
-        norm += self.settings.flat_region_damping * norm.square().mean().sqrt() + 1e-20
-        return self._first / (norm * (1 - FIRST_MOMENT**count))
 
     def _sigmas(self, sigma: float) -> tuple[float, float, float]:
         """Turn a standard deviation in mean spacings into voxels of each axis."""

@@ -17,6 +17,7 @@ from napari_deformreg.engine.kernels import (
     resize_cpu,
     search_cpu,
     search_reference,
+    step_cpu,
 )
 from napari_deformreg.engine.losses import LOSSES, by_autograd
 from napari_deformreg.engine.losses.descriptors import mind_descriptors, neighbor_pairs
@@ -114,6 +115,26 @@ def test_diffusion(rng, shape):
     twin = by_autograd(lambda v: LOSSES["diffusion_l2"].function(v, spacing), tensor(u))
     assert value == pytest.approx(twin[0], rel=1e-5)
     assert_same(gradient, twin[1])
+
+
+def test_a_step_and_its_moments(rng, shape):
+    velocity, gradient, scales = field(rng, shape), field(rng, shape), np.array([0.5, 1.0, 2.0])
+    mean, square = field(rng, shape, 0.3), rng.random((1, *shape), dtype=np.float32)
+    means, squares = tensor(mean.copy()), tensor(square.copy())
+    average = step_cpu.add_to_moments(gradient, scales, 0.9, 0.99, mean, square)
+    twin = reference.add_to_moments(tensor(gradient), torch.from_numpy(scales), 0.9, 0.99, means, squares)
+    assert average == pytest.approx(twin, rel=1e-5)
+    assert_same(mean, means)
+    assert_same(square, squares)
+    moved = step_cpu.stepped(velocity, mean, square, 1.7, 0.2, scales)
+    assert_same(moved, reference.stepped(tensor(velocity), means, squares, 1.7, 0.2, torch.from_numpy(scales)))
+    assert np.sqrt((((moved - velocity) / scales[:, None, None, None]) ** 2).sum(axis=0)).max() == pytest.approx(1, rel=1e-3)
+
+
+def test_nothing_to_gain_is_no_step(shape):
+    nothing = np.zeros((3, *shape), np.float32)
+    assert step_cpu.stepped(nothing, nothing, nothing[:1], 1.0, 1e-20, np.ones(3)) is None
+    assert reference.stepped(tensor(nothing), tensor(nothing), tensor(nothing[:1]), 1.0, 1e-20, torch.ones(3)) is None
 
 
 def test_warp_of_a_slice_ignores_the_missing_axis(rng):

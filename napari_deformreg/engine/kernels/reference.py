@@ -103,3 +103,20 @@ def resize_adjoint(slope: Tensor, shape: tuple[int, ...]) -> Tensor:
         fine = F.interpolate(coarse, size=slope.shape[2:], mode="trilinear", align_corners=True)
         (found,) = torch.autograd.grad(fine, coarse, slope)
     return found
+
+
+def add_to_moments(gradient: Tensor, scales: Tensor, keep_mean: float, keep_square: float, mean: Tensor, square: Tensor) -> float:
+    """Twin of `step_cpu.add_to_moments` on (1, 3, i, j, k) tensors."""
+    scaled = gradient * scales.to(gradient).view(1, 3, 1, 1, 1)
+    mean.mul_(keep_mean).add_(scaled, alpha=1 - keep_mean)
+    square.mul_(keep_square).add_(scaled.square().sum(dim=1, keepdim=True), alpha=1 - keep_square)
+    return float(square.mean())
+
+
+def stepped(velocity: Tensor, mean: Tensor, square: Tensor, unbias: float, damping: float, scales: Tensor) -> Tensor | None:
+    """Twin of `step_cpu.stepped` on (1, 3, i, j, k) tensors."""
+    direction = mean / ((square * unbias).sqrt() + damping)
+    longest = float(direction.square().sum(dim=1).max().sqrt())
+    if not longest > 0:
+        return None
+    return velocity - direction * (scales / longest).to(velocity).view(1, 3, 1, 1, 1)
