@@ -175,6 +175,7 @@ FELT = np.argwhere(np.ones((7, 7, 7))) - 3
 def _grown(voxels: np.ndarray, shape: tuple[int, ...], steps: np.ndarray) -> np.ndarray:
     """Return the voxels that are some step away from any of the given ones, in their order on the lattice."""
     last = np.array(shape) - 1
+    steps = steps[(steps[:, last == 0] == 0).all(axis=1)]  # across a slice there is nowhere to go
     start = np.maximum(voxels.min(axis=0) + steps.min(axis=0), 0)
     size = np.minimum(voxels.max(axis=0) + steps.max(axis=0), last) + 1 - start
     if len(voxels) * len(steps) * SORTED_FRACTION < np.prod(size):  # to sort a few is faster than to look through all between them

@@ -52,16 +52,21 @@ class Momentum:
         """
         self._steps += 1
         unbias = 1 / (1 - SECOND_MOMENT**self._steps)
-        on_cpu = velocity.device.type == "cpu"
-        decay = (FIRST_MOMENT, SECOND_MOMENT)
-        if on_cpu:
-            mean, square = self._mean[0].numpy(), self._square[0].numpy()
-            average = step_cpu.add_to_moments(np.ascontiguousarray(gradient[0].numpy()), self._per_unit, *decay, mean, square)
-        else:
-            average = reference.add_to_moments(gradient, torch.from_numpy(self._per_unit), *decay, self._mean, self._square)
-        floor = damping * math.sqrt(average * unbias) + 1e-20
         scales = length * self._per_unit
-        if not on_cpu:
-            return reference.stepped(velocity, self._mean, self._square, unbias, floor, torch.from_numpy(scales))
-        moved = step_cpu.stepped(np.ascontiguousarray(velocity[0].numpy()), mean, square, unbias, floor, scales)
-        return None if moved is None else torch.from_numpy(moved)[None]
+        if velocity.device.type == "cpu":
+            mean, square = self._mean[0].numpy(), self._square[0].numpy()
+            slope = np.ascontiguousarray(gradient[0].numpy())
+            average = step_cpu.add_to_moments(slope, self._per_unit, FIRST_MOMENT, SECOND_MOMENT, mean, square)
+            moved = step_cpu.stepped(
+                np.ascontiguousarray(velocity[0].numpy()), mean, square, unbias, _floor(damping, average * unbias), scales
+            )
+            return None if moved is None else torch.from_numpy(moved)[None]
+        factors = torch.from_numpy(self._per_unit)
+        average = reference.add_to_moments(gradient, factors, FIRST_MOMENT, SECOND_MOMENT, self._mean, self._square)
+        return reference.stepped(
+            velocity, self._mean, self._square, unbias, _floor(damping, average * unbias), torch.from_numpy(scales)
+        )
+
+
+def _floor(damping: float, mean_square: float) -> float:
+    return damping * math.sqrt(mean_square) + 1e-20

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
-from .cpu import _cell
 from .encoder_cpu import LARGE, exponentials, mean_of_three
+from .lattice import cell
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -70,9 +70,9 @@ def _warp_slab(first, stop, features, displacement, out):  # type: ignore[no-unt
     for i in range(first, stop):
         for j in range(nj):
             for k in range(nk):
-                a, da, wa = _cell(np.float32(i) + displacement[0, i, j, k], ni)
-                b, db, wb = _cell(np.float32(j) + displacement[1, i, j, k], nj)
-                c, dc, wc = _cell(np.float32(k) + displacement[2, i, j, k], nk)
+                a, da, wa = cell(np.float32(i) + displacement[0, i, j, k], ni)
+                b, db, wb = cell(np.float32(j) + displacement[1, i, j, k], nj)
+                c, dc, wc = cell(np.float32(k) + displacement[2, i, j, k], nk)
                 ua, ub, uc = np.float32(1) - wa, np.float32(1) - wb, np.float32(1) - wc
                 v0, v1, v2, v3 = features[a, b, c], features[a, b, c + dc], features[a, b + db, c], features[a, b + db, c + dc]
                 v4, v5 = features[a + da, b, c], features[a + da, b, c + dc]

@@ -12,37 +12,10 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
+from . import slice_cpu
+from .lattice import cell, long_rows, row_axes
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
-
-
-def row_axes(shape: tuple[int, ...]) -> list[int]:
-    """Return the axes of a volume or slice in the order of `long_rows`."""
-    if 1 not in shape:
-        return [0, 1, 2]
-    across = shape.index(1)
-    first, second = (axis for axis in range(3) if axis != across)
-    return [first, across, second]
-
-
-def long_rows(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a volume's shape as it is, and a slice's with its axis of one voxel in the middle: (i, 1, k).
-
-    The compiled loops run along k and are shared out along i. In an (i, j, 1) slice each of them would be a loop over one voxel, ten times
-    slower; a (1, j, k) slice would have one thread.
-    """
-    return tuple(shape[axis] for axis in row_axes(shape))
-
-
-@njit(inline="always", **_JIT)
-def _cell(position, size):  # type: ignore[no-untyped-def]
-    """Lower index, step to the upper one (0 at the rim) and weight of the upper one, with the position clamped to the array."""
-    last = np.float32(size - 1)
-    p = min(max(position, np.float32(0)), last)
-    low = int(p)
-    if low >= size - 1:
-        low = max(size - 2, 0)
-    return low, (1 if size > 1 else 0), p - np.float32(low)
 
 
 @njit(inline="always", **_JIT)
@@ -70,9 +43,9 @@ def _compose_slab(first, stop, outer, inner, scale_outer, scale_inner, out):  # 
                 d0 = scale_inner * inner[0, i, j, k]
                 d1 = scale_inner * inner[1, i, j, k]
                 d2 = scale_inner * inner[2, i, j, k]
-                a, da, wa = _cell(np.float32(i) + d0, mi)
-                b, db, wb = _cell(np.float32(j) + d1, mj)
-                c, dc, wc = _cell(np.float32(k) + d2, mk)
+                a, da, wa = cell(np.float32(i) + d0, mi)
+                b, db, wb = cell(np.float32(j) + d1, mj)
+                c, dc, wc = cell(np.float32(k) + d2, mk)
                 ua, wa = scale_outer * (np.float32(1) - wa), scale_outer * wa
                 ub, uc = np.float32(1) - wb, np.float32(1) - wc
                 weights = ua * ub, ua * wb, wa * ub, wa * wb
@@ -87,6 +60,8 @@ def _compose_slab(first, stop, outer, inner, scale_outer, scale_inner, out):  # 
 
 def compose(outer: np.ndarray, inner: np.ndarray, scale_outer: float = 1.0, scale_inner: float = 1.0) -> np.ndarray:
     """Return s_i inner(x) + s_o outer(x + s_i inner(x)) for (3, i, j, k) displacements in voxels."""
+    if 1 in inner.shape[1:] and outer.shape == inner.shape:
+        return slice_cpu.compose(outer, inner, scale_outer, scale_inner)
     out = np.empty_like(inner)
     run_slabs(_compose_slab, inner.shape[1], outer, inner, np.float32(scale_outer), np.float32(scale_inner), out)
     return out
@@ -126,9 +101,9 @@ def _warp_slab(first, stop, image, weight, field, matrix, offset, value, gradien
                 in0 = mi == 1 or (y0 >= -half and y0 <= top0)
                 in1 = mj == 1 or (y1 >= -half and y1 <= top1)
                 in2 = mk == 1 or (y2 >= -half and y2 <= top2)
-                a, da, wa = _cell(y0, mi)
-                b, db, wb = _cell(y1, mj)
-                c, dc, wc = _cell(y2, mk)
+                a, da, wa = cell(y0, mi)
+                b, db, wb = cell(y1, mj)
+                c, dc, wc = cell(y2, mk)
                 ua, ub, uc = np.float32(1) - wa, np.float32(1) - wb, np.float32(1) - wc
                 p = np.uintp(a) * plane + np.uintp(b) * row + np.uintp(c)
                 si, sj, sk = np.uintp(da) * plane, np.uintp(db) * row, np.uintp(dc)
@@ -168,6 +143,8 @@ def warp(
         times the sampled `weight` (an array of the image's shape) where one is given.
     """
     shape = field.shape[1:]
+    if 1 in shape and row_axes(shape) == row_axes(image.shape) and 1 in image.shape:
+        return slice_cpu.warp(image, field, matrix, offset, with_gradient, weight)
     value, inside = np.empty(shape, np.float32), np.empty(shape, np.float32)
     gradient = np.empty((3, *shape) if with_gradient else (0, 1, 1, 1), np.float32)
     weight = np.empty((0, 1, 1), np.float32) if weight is None else weight
@@ -242,41 +219,6 @@ def box_sum(data: np.ndarray, radius: int) -> np.ndarray:
 
 
 @njit(**_JIT)
-def _convolve_slice_slab(first, stop, data, kernel_i, kernel_k, out):  # type: ignore[no-untyped-def]
-    """Convolve the rows of the range, and those around it that they need, along k, then along i; `data` is (c, i, 1, k)."""
-    count, ni, _, nk = data.shape
-    ri, rk = len(kernel_i) // 2, len(kernel_k) // 2
-    low, high = max(first - ri, 0), min(stop + ri, ni)
-    plane = np.empty((high - low, nk), np.float32)
-    padded = np.empty(nk + 2 * rk, np.float32)
-    for channel in range(count):
-        for i in range(low, high):
-            source = data[channel, i, 0]
-            for k in range(nk):
-                padded[k + rk] = source[k]
-            for t in range(rk):
-                padded[t] = source[0]
-                padded[nk + rk + t] = source[nk - 1]
-            row = plane[i - low]
-            for k in range(nk):
-                row[k] = kernel_k[rk] * padded[k + rk]
-            for t in range(rk):
-                w, before, after = kernel_k[t], padded[t : t + nk], padded[2 * rk - t : 2 * rk - t + nk]
-                for k in range(nk):
-                    row[k] += w * (before[k] + after[k])
-        for i in range(first, stop):
-            row = out[channel, i, 0]
-            here = plane[i - low]
-            for k in range(nk):
-                row[k] = kernel_i[ri] * here[k]
-            for t in range(ri):
-                w = kernel_i[t]
-                before, after = plane[max(i + t - ri, 0) - low], plane[min(i - t + ri, ni - 1) - low]
-                for k in range(nk):
-                    row[k] += w * (before[k] + after[k])
-
-
-@njit(**_JIT)
 def _convolve_inner_slab(first, stop, data, kernel_j, kernel_k, out):  # type: ignore[no-untyped-def]
     """Convolve along j and k with repeated rims."""
     count, _, nj, nk = data.shape
@@ -326,18 +268,10 @@ def _convolve_first_slab(first, stop, data, kernel_i, out):  # type: ignore[no-u
                         row[k] += w * (before[k] + after[k])
 
 
-def _convolve_slice(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    first, across, second = (kernels[axis] for axis in row_axes(data.shape[1:]))
-    plane = data.reshape(len(data), *long_rows(data.shape[1:]))
-    out = np.empty_like(plane)
-    run_slabs(_convolve_slice_slab, plane.shape[1], plane, across.sum() * first, second, out)
-    return out.reshape(data.shape)
-
-
 def convolve_separable(data: np.ndarray, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     """Convolve (c, i, j, k) channels with one symmetric kernel an axis, repeating the rim."""
     if 1 in data.shape[1:]:
-        return _convolve_slice(data, kernels)
+        return slice_cpu.convolve_separable(data, kernels)
     middle, out = np.empty_like(data), np.empty_like(data)
     run_slabs(_convolve_inner_slab, data.shape[1], data, kernels[1], kernels[2], middle)
     run_slabs(_convolve_first_slab, data.shape[2], middle, kernels[0], out)

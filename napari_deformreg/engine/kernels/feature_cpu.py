@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
-from .cpu import _cell
+from .lattice import cell
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -38,9 +38,9 @@ def _warp_ssd_slab(first, stop, moving, moving_weight, fixed, fixed_weight, fiel
                 in2 = mk == 1 or (y2 >= -half and y2 <= mk - half)
                 if not (in0 and in1 and in2):
                     continue
-                a, da, wa = _cell(y0, mi)
-                b, db, wb = _cell(y1, mj)
-                c, dc, wc = _cell(y2, mk)
+                a, da, wa = cell(y0, mi)
+                b, db, wb = cell(y1, mj)
+                c, dc, wc = cell(y2, mk)
                 ua, ub, uc = one - wa, one - wb, one - wc
                 m = moving_weight
                 w *= (

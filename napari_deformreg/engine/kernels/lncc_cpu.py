@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
-from .cpu import long_rows
+from .lattice import long_rows
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 

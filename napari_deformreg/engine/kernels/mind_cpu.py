@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
-from .cpu import box_sum, long_rows, row_axes
+from .cpu import box_sum
+from .lattice import long_rows, row_axes
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 

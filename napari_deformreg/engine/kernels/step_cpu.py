@@ -34,7 +34,7 @@ def _moments_slab(first, stop, gradient, scales, keep_mean, keep_square, mean, s
             value = keep_square * s[n] + other * (x * x + y * y + z * z)
             s[n] = value
             part += value
-        total += part
+        total += float(part)
     return total
 
 
