@@ -82,6 +82,15 @@ def test_warp(rng, shape):
     assert 0 < inside.mean() < 1
 
 
+def test_warp_by_a_shift_alone(rng, shape):
+    picture, u, offset = image(rng, (8, 9, 10)), field(rng, shape), np.array([0.3, -1.2, 2.4])
+    value, gradient, inside = cpu.warp(picture, u, np.eye(3), offset, True)
+    twin = reference.warp(tensor(picture), tensor(u), torch.eye(3), torch.from_numpy(offset), True)
+    assert_same(value, twin[0])
+    assert_same(gradient, twin[1], atol=1e-4)
+    assert_same(inside, twin[2])
+
+
 def test_warp_samples_the_weight_beside_the_image(rng, shape):
     picture, weight, u = image(rng, (8, 9, 10)), image(rng, (8, 9, 10)), field(rng, shape)
     matrix, offset = np.eye(3) + 0.1 * rng.standard_normal((3, 3)), rng.standard_normal(3)

@@ -78,7 +78,7 @@ def _corners(flat, p, step_i, step_j, step_k):  # type: ignore[no-untyped-def]
 
 
 @njit(**_JIT)
-def _warp_slab(first, stop, image, weight, field, matrix, offset, value, gradient, inside):  # type: ignore[no-untyped-def]
+def _warp_slab(first, stop, image, weight, field, matrix, straight, offset, value, gradient, inside):  # type: ignore[no-untyped-def]
     nj, nk = value.shape[1:]
     mi, mj, mk = image.shape
     half, zero = np.float32(0.5), np.float32(0)
@@ -92,12 +92,14 @@ def _warp_slab(first, stop, image, weight, field, matrix, offset, value, gradien
     for i in range(first, stop):
         for j in range(nj):
             for k in range(nk):
-                x0 = np.float32(i) + field[0, i, j, k]
-                x1 = np.float32(j) + field[1, i, j, k]
-                x2 = np.float32(k) + field[2, i, j, k]
-                y0 = m00 * x0 + m01 * x1 + m02 * x2 + offset[0]
-                y1 = m10 * x0 + m11 * x1 + m12 * x2 + offset[1]
-                y2 = m20 * x0 + m21 * x1 + m22 * x2 + offset[2]
+                y0 = x0 = np.float32(i) + field[0, i, j, k]
+                y1 = x1 = np.float32(j) + field[1, i, j, k]
+                y2 = x2 = np.float32(k) + field[2, i, j, k]
+                if not straight:
+                    y0 = m00 * x0 + m01 * x1 + m02 * x2
+                    y1 = m10 * x0 + m11 * x1 + m12 * x2
+                    y2 = m20 * x0 + m21 * x1 + m22 * x2
+                y0, y1, y2 = y0 + offset[0], y1 + offset[1], y2 + offset[2]
                 in0 = mi == 1 or (y0 >= -half and y0 <= top0)
                 in1 = mj == 1 or (y1 >= -half and y1 <= top1)
                 in2 = mk == 1 or (y2 >= -half and y2 <= top2)
@@ -126,9 +128,11 @@ def _warp_slab(first, stop, image, weight, field, matrix, offset, value, gradien
                     g2 = zero
                     if y2 > zero and y2 < mk - 1:
                         g2 = ua * (ub * (p001 - p000) + wb * (p011 - p010)) + wa * (ub * (p101 - p100) + wb * (p111 - p110))
-                    gradient[0, i, j, k] = m00 * g0 + m10 * g1 + m20 * g2
-                    gradient[1, i, j, k] = m01 * g0 + m11 * g1 + m21 * g2
-                    gradient[2, i, j, k] = m02 * g0 + m12 * g1 + m22 * g2
+                    if not straight:
+                        g0, g1, g2 = (
+                            m00 * g0 + m10 * g1 + m20 * g2, m01 * g0 + m11 * g1 + m21 * g2, m02 * g0 + m12 * g1 + m22 * g2
+                        )  # fmt: skip
+                    gradient[0, i, j, k], gradient[1, i, j, k], gradient[2, i, j, k] = g0, g1, g2
 
 
 def warp(
@@ -148,8 +152,9 @@ def warp(
     value, inside = np.empty(shape, np.float32), np.empty(shape, np.float32)
     gradient = np.empty((3, *shape) if with_gradient else (0, 1, 1, 1), np.float32)
     weight = np.empty((0, 1, 1), np.float32) if weight is None else weight
+    straight = np.array_equal(matrix, np.eye(3))  # most of the optimizer's are: the affine is in the image that it warps
     run_slabs(
-        _warp_slab, shape[0], image, weight, field, matrix.astype(np.float32), offset.astype(np.float32), value, gradient, inside
+        _warp_slab, shape[0], image, weight, field, matrix.astype(np.float32), straight, offset.astype(np.float32), value, gradient, inside
     )
     return value, gradient, inside
 
