@@ -50,8 +50,8 @@ class KeptPairs:
     def text(self) -> str:
         """One line for people."""
         count = len(self.pairs)
-        what = "1 landmark pair" if count == 1 else f"{count} landmark pairs"
-        return f"{what} of {self.case} were not saved (kept {self.saved[:16].replace('T', ' ')} UTC)."
+        what, were = ("1 landmark pair", "was") if count == 1 else (f"{count} landmark pairs", "were")
+        return f"{what} of {self.case} {were} not saved (kept {self.saved[:16].replace('T', ' ')} UTC)."
 
 
 class PairKeeper(QObject):

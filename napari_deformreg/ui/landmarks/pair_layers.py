@@ -163,7 +163,8 @@ def _fill(layer: Points, places: Float[np.ndarray, "n 3"], pairs: list[Pair], ch
     """Show these pairs; each property alone would draw all of them anew."""
     look = LOOKS[str(parts.part_of(layer))]
     colors = np.array([_color(pair) for pair in pairs]).reshape(-1, 4)
-    labels = [_label(pair, suggested) for pair in pairs]
+    # The fixed end was placed; what is suggested is the moving one.
+    labels = [_label(pair, suggested) if parts.part_of(layer) == ON_MOVING else pair.name for pair in pairs]
     # The texts, too: they would be looked up by the points that were seen before.
     with changed_at_once(layer), layer.text.events.blocker_all():
         layer.data = (places - layer.translate) / layer.scale

@@ -59,6 +59,9 @@ def test_the_side_that_the_next_click_means_is_shown(dock, viewer, mouse, panel,
     mouse.click(drawn)
     assert blend.value() == 100, "then moved"
     assert dock.desk.suggested.name == "1"
+    labels = [viewer.layers[side].features["label"].iloc[0] for side in (ON_FIXED, ON_MOVING)]
+    assert labels[0] == "1"
+    assert labels[1].startswith("1?"), "of the two, the moving end is a suggestion"
     mapped = outcome.result.fixed_to_moving.map(np.array([dock.desk.pair.fixed_mm]))[0]
     np.testing.assert_allclose(dock.desk.suggested.moving_mm, mapped, atol=1e-4)
     dock.act("give_up")
