@@ -12,6 +12,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
+import numpy as np
+
+SMALL = 250_000
+"""Numbers in the largest array of a call up to which it has one thread: a kernel over a slice is done before a second one is awake."""
+
 
 @cache
 def _pool() -> ThreadPoolExecutor:
@@ -31,7 +36,8 @@ def run_slabs(kernel: Callable[..., Any], length: int, *args: Any) -> list[Any]:
 
     The kernel must release the GIL and write only to what its range owns. Ranges come in order.
     """
-    count = min(thread_count(), max(length, 1))
+    size = max((arg.size for arg in args if isinstance(arg, np.ndarray)), default=SMALL + 1)
+    count = 1 if size <= SMALL else min(thread_count(), max(length, 1))
     if count == 1:
         return [kernel(0, length, *args)]
     edges = [length * part // count for part in range(count + 1)]

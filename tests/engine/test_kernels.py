@@ -22,6 +22,7 @@ from napari_deformreg.engine.kernels import (
 from napari_deformreg.engine.losses import LOSSES, by_autograd
 from napari_deformreg.engine.losses.descriptors import mind_descriptors, neighbor_pairs
 from napari_deformreg.engine.losses.information import joint_histogram
+from napari_deformreg.space import slabs
 from napari_deformreg.space.jacobian import digital_minimum
 
 SHAPES = [(9, 12, 7), (1, 17, 14), (13, 1, 8), (11, 10, 1), (2, 3, 5)]
@@ -175,6 +176,7 @@ def test_a_slice_is_smoothed_alike_whatever_its_threads_and_its_place(rng, acros
     kernels = [np.array([0.2, 0.6, 0.2], np.float32), np.array([0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05], np.float32)]
     kernels.insert(across, np.ones(1, np.float32))
     results = []
+    monkeypatch.setattr(slabs, "SMALL", 0)
     for threads in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
         results.append(cpu.convolve_separable(np.expand_dims(flat, 1 + across), tuple(kernels)).reshape(flat.shape))
