@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import jaxtyping
 import numpy as np
 import pytest
+
+if not any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # no GPU: its kernels are interpreted; Triton reads this when it is first imported
 
 _CHECKED = ("space.grid", "space.landmarks", "space.orientation", "space.transforms", "space.volume", "io")
 # Shapes in annotations are promises: these rooms are checked on every call (compiled kernels cannot be).

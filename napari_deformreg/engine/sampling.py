@@ -1,7 +1,7 @@
 """Sampling, warping, composing and integrating on tensors in voxel units (displacements are (1, 3, i, j, k), axis order i, j, k).
 
-On the CPU compiled kernels do the work, on a GPU plain torch (see `kernels`). Nothing here is differentiated by autograd: gradients are
-returned where they are needed.
+On the CPU compiled kernels do the work; on a GPU others, those that have passed their check there, else plain torch (see `kernels`).
+Nothing here is differentiated by autograd: gradients are returned where they are needed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..space import Grid
 from .kernels import cpu, field_cpu, reference, resize_cpu
+from .kernels.gpu_check import best, on_cpu
 from .tensors import Placed
 
 SQUARING_STEP_VOX = 0.25
@@ -31,14 +32,15 @@ def compose(
     outer: Float[Tensor, "1 3 i j k"], inner: Float[Tensor, "1 3 i j k"], scale_outer: float = 1.0, scale_inner: float = 1.0
 ) -> Tensor:
     """Return the displacement of x -> (id + s_o outer)((id + s_i inner)(x))."""
-    if outer.device.type == "cpu":
+    if on_cpu(outer):
         return torch.from_numpy(cpu.compose(_np(outer), _np(inner), scale_outer, scale_inner))[None]
-    return reference.compose(outer, inner, scale_outer, scale_inner)
+    composed: Tensor = best("compose", outer.device)(outer, inner, scale_outer, scale_inner)
+    return composed
 
 
 def longest_vector(field: Float[Tensor, "1 3 i j k"]) -> float:
     """Return the length of a field's longest vector."""
-    return field_cpu.longest(_np(field)) if field.device.type == "cpu" else float(field.square().sum(dim=1).max().sqrt())
+    return field_cpu.longest(_np(field)) if on_cpu(field) else float(best("longest_vector", field.device)(field))
 
 
 def squarings_for(velocity: Float[Tensor, "1 3 i j k"], step_vox: float = SQUARING_STEP_VOX) -> int:
@@ -85,21 +87,22 @@ def warp(
     value, gradient, inside
         (1, 1, a, b, c), (1, 3, a, b, c) or empty, and 1 where the position lies in the image's voxel bodies, times the weight there.
     """
-    if image.device.type == "cpu":
+    if on_cpu(image):
         voxel_weight = None if weight is None else _np(weight)[0]
         parts = cpu.warp(_np(image)[0], _np(field), matrix[:3, :3], matrix[:3, 3], with_gradient, voxel_weight)
         value, gradient, inside = (torch.from_numpy(part) for part in parts)
         return value[None, None], gradient[None], inside[None, None]
     rotation, offset = torch.from_numpy(matrix[:3, :3]), torch.from_numpy(matrix[:3, 3])
-    sampled, slope, inside = reference.warp(image, field, rotation, offset, with_gradient)
-    return sampled, slope, inside if weight is None else inside * reference.warp(weight, field, rotation, offset, False)[0]
+    warped: tuple[Tensor, Tensor, Tensor] = best("warp", image.device)(image, field, rotation, offset, with_gradient, weight)
+    return warped
 
 
 def box_sum(data: Float[Tensor, "1 c i j k"], radius: int) -> Float[Tensor, "1 c i j k"]:
     """Sum over windows of 2 radius + 1 voxels along each axis, zero outside."""
-    if data.device.type == "cpu":
+    if on_cpu(data):
         return torch.from_numpy(cpu.box_sum(_np(data), radius))[None]
-    return reference.box_sum(data, radius)
+    sums: Tensor = best("box_sum", data.device)(data, radius)
+    return sums
 
 
 def gaussian_kernel(sigma_vox: float) -> Float[np.ndarray, "n"]:
@@ -117,10 +120,11 @@ def smooth(data: Float[Tensor, "1 c i j k"], sigma_vox: tuple[float, float, floa
     kernels = [gaussian_kernel(s if n > 1 else 0.0) for s, n in zip(sigma_vox, data.shape[2:], strict=True)]
     if all(len(kernel) == 1 for kernel in kernels):
         return data
-    if data.device.type == "cpu":
+    if on_cpu(data):
         return torch.from_numpy(cpu.convolve_separable(_np(data), (kernels[0], kernels[1], kernels[2])))[None]
     first, second, third = (torch.from_numpy(kernel) for kernel in kernels)
-    return reference.convolve_separable(data, (first, second, third))
+    smoothed: Tensor = best("convolve_separable", data.device)(data, (first, second, third))
+    return smoothed
 
 
 def resize(data: Float[Tensor, "1 c i j k"], shape: tuple[int, int, int]) -> Float[Tensor, "1 c a b d"]:

@@ -1,6 +1,6 @@
 """Data terms: how unlike the moved image is to the fixed one, with the analytic derivative by the moved image.
 
-They are the image losses of the same names (`losses`), prepared for one fixed image, with compiled kernels on the CPU. All are weighted
+They are the image losses of the same names (`losses`), prepared for one fixed image, with compiled kernels. All are weighted
 means over voxels (weight 0 does not count), lower is better, of order 1, and smallest for identical images. Intensities are expected in
 about [0, 1].
 """
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..settings import RefineSettings, SimilarityName
 from .features import mind_ssc
-from .kernels import lncc_cpu, nmi_cpu, reference
+from .kernels import lncc_cpu, nmi_cpu
+from .kernels.gpu_check import best, on_cpu
 from .losses import LOSSES, by_autograd, nmi
 from .losses.images import LNCC_EPSILON, SMALLEST_VARIANCE
 from .losses.information import NMI_BINS, one_minus_normalized
@@ -111,10 +112,11 @@ class LocalCorrelation:
         both, total = _weighted(weight, self.fixed_weight)
         if total <= 0:
             return 0.0, torch.zeros_like(moved)
-        if moved.device.type != "cpu":
-            return reference.lncc_value_and_gradient(
+        if not on_cpu(moved):
+            found: tuple[float, Tensor] = best("lncc_value_and_gradient", moved.device)(
                 moved, self.fixed, self.fixed_sum, self.fixed_variance, self.count, both, total, self.radius, LNCC_EPSILON
             )
+            return found
         parts = [_image(part) for part in (moved, self.fixed, self.fixed_sum, self.fixed_variance, self.count, both)]
         value, gradient = lncc_cpu.lncc_value_and_gradient(
             parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], total, self.radius, LNCC_EPSILON

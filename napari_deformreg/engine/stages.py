@@ -24,6 +24,7 @@ from .affine import align_steps
 from .flows import carried_image, carried_labels, carried_landmarks, flow_displacement, inverse_displacement
 from .folding import invert_field, repair
 from .initialize import coarse_search_steps
+from .kernels import gpu_check
 from .model_start import SEARCHED, Start, choose_start, is_used_up, judge_grid, network_start, settled_model, ways_in
 from .models.weights import TrainedModel
 from .optimize import LevelOptimizer, Term
@@ -202,7 +203,8 @@ def _run(
 ) -> Steps:
     model, remarks = settled_model(settings, fixed.grid)
     run = Run(settings, settings.at_effort, device, model, notices=[*notices, *remarks])
-    run.heed((yield run.placed(Step("prepare", message="the images; the first run on a machine compiles for a minute or so"), 0.0)))
+    compiling = "for a minute or so" if device.type == "cpu" else "its kernels, and each process checks those of the GPU once"
+    run.heed((yield run.placed(Step("prepare", message=f"the images; the first run on a machine compiles {compiling}"), 0.0)))
     with run.timed("prepare"):
         case = _case(device, fixed, moving, run.settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)
@@ -511,7 +513,8 @@ def _export(
         velocity_grid=None if only is None else grid.resized((only.shape[2], only.shape[3], only.shape[4])),
         status=Status.FOLDS_LEFT if left else status, history=tuple(run.history), settings=run.told,
         provenance=Provenance(
-            version=version("napari-deformreg"), device=describe_device(run.device), seconds=dict(run.seconds), notices=tuple(run.notices),
+            version=version("napari-deformreg"), device=describe_device(run.device), seconds=dict(run.seconds),
+            notices=(*run.notices, *gpu_check.notices(run.device)),
             libraries={name: version(name) for name in ("torch", "numpy", "numba")}, start=run.start,
         ),
     )

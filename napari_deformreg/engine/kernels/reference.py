@@ -32,7 +32,9 @@ def compose(outer: Tensor, inner: Tensor, scale_outer: float = 1.0, scale_inner:
     return moved + scale_outer * sample(outer, identity(tuple(inner.shape[2:]), inner.device) + moved)
 
 
-def warp(image: Tensor, field: Tensor, matrix: Tensor, offset: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+def warp(
+    image: Tensor, field: Tensor, matrix: Tensor, offset: Tensor, with_gradient: bool, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Twin of `cpu.warp` on (1, 1, i, j, k) images and (1, 3, i, j, k) fields; the gradient comes from autograd."""
     leaf = field.detach().requires_grad_(with_gradient)
     with torch.enable_grad():
@@ -42,10 +44,17 @@ def warp(image: Tensor, field: Tensor, matrix: Tensor, offset: Tensor, with_grad
     size = torch.tensor(image.shape[2:], dtype=torch.float32, device=image.device).view(1, 3, 1, 1, 1)
     within = ((y >= -0.5) & (y <= size - 0.5)) | (size == 1)
     inside = within.all(dim=1, keepdim=True).float()
+    if weight is not None:
+        inside = inside * sample(weight, y.detach())
     if not with_gradient:
         return value.detach(), value.new_zeros((1, 0, 1, 1, 1)), inside
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), gradient, inside
+
+
+def longest_vector(field: Tensor) -> float:
+    """Twin of `field_cpu.longest` on (1, 3, i, j, k) fields."""
+    return float(field.square().sum(dim=1).max().sqrt())
 
 
 def box_sum(data: Tensor, radius: int) -> Tensor:
