@@ -25,6 +25,9 @@ BLOCK = 256
 LINES, SEGMENT = 128, 32
 """Lines of one program of sliding sums, and places along each."""
 
+_ROUNDED = {"enable_fp_fusion": False}
+"""Every product and sum is rounded, as in the interpreter that the kernels were tested in: they wait for memory, not for arithmetic."""
+
 LONGEST_BLOCK = 1024
 """Vectors that one program looks at."""
 
@@ -69,7 +72,7 @@ def compose(outer: Tensor, inner: Tensor, scale_outer: float = 1.0, scale_inner:
     shape, out = _sizes(inner), _new(3, inner)
     with _current(inner):
         _programs()[0].compose[_blocks(1, shape)](
-            outer, inner, out, *shape, *_sizes(outer), float(scale_outer), float(scale_inner), BLOCK=BLOCK
+            outer, inner, out, *shape, *_sizes(outer), float(scale_outer), float(scale_inner), BLOCK=BLOCK, **_ROUNDED
         )
     return out
 
@@ -89,7 +92,7 @@ def warp(
     with _current(field):
         _programs()[0].warp[_blocks(1, shape)](
             image, image if weight is None else weight, field, value, gradient if with_gradient else value, inside, *shape,
-            *_sizes(image), *numbers, WITH_GRADIENT=with_gradient, WEIGHTED=weight is not None, BLOCK=BLOCK,
+            *_sizes(image), *numbers, WITH_GRADIENT=with_gradient, WEIGHTED=weight is not None, BLOCK=BLOCK, **_ROUNDED,
         )  # fmt: skip
     return value, gradient, inside
 
@@ -109,7 +112,7 @@ def convolve_separable(data: Tensor, kernels: tuple[Tensor, Tensor, Tensor]) -> 
             source, out = out, _new(channels, data)
             weights = kernel.to(device=data.device, dtype=torch.float32).contiguous()
             _programs()[0].convolve_axis[_blocks(channels, shape)](
-                source, out, weights, len(kernel) // 2, *shape, AXIS=axis, BLOCK=BLOCK
+                source, out, weights, len(kernel) // 2, *shape, AXIS=axis, BLOCK=BLOCK, **_ROUNDED
             )
     return out
 
@@ -124,7 +127,7 @@ def longest_vector(field: Tensor) -> float:
     programs = -(-voxels // LONGEST_BLOCK)
     squares = torch.empty(programs, dtype=torch.float32, device=field.device)
     with _current(field):
-        _programs()[0].longest_squares[(programs,)](field, squares, voxels, BLOCK=LONGEST_BLOCK)
+        _programs()[0].longest_squares[(programs,)](field, squares, voxels, BLOCK=LONGEST_BLOCK, **_ROUNDED)
     return float(squares.max().sqrt())
 
 
@@ -134,7 +137,7 @@ def _slide_along_j(sums: Tensor, out: Tensor, shape: tuple[int, int, int], radiu
     if nj == 1:
         return sums, out
     grid = (sums.shape[1] * ni * -(-nj // SEGMENT) * -(-nk // LINES),)
-    _programs()[1].box_lines[grid](sums, out, radius, nj, nk, SEGMENT=SEGMENT, LINES=LINES)
+    _programs()[1].box_lines[grid](sums, out, radius, nj, nk, SEGMENT=SEGMENT, LINES=LINES, **_ROUNDED)
     return out, sums
 
 
@@ -155,11 +158,11 @@ def box_sum(data: Tensor, radius: int) -> Tensor:
     first, second = _new(channels, data), _new(channels, data)
     with _current(data):
         boxes = _programs()[1]
-        boxes.box_rows[_blocks(channels, shape)](data, first, radius, nj, nk, BLOCK=BLOCK)
+        boxes.box_rows[_blocks(channels, shape)](data, first, radius, nj, nk, BLOCK=BLOCK, **_ROUNDED)
         first, second = _slide_along_j(first, second, shape, radius)
         if ni > 1:
             grid = (channels * _slides_along_i(shape),)
-            boxes.box_lines[grid](first, second, radius, ni, nj * nk, SEGMENT=SEGMENT, LINES=LINES)
+            boxes.box_lines[grid](first, second, radius, ni, nj * nk, SEGMENT=SEGMENT, LINES=LINES, **_ROUNDED)
     return second if ni > 1 else first
 
 
@@ -183,13 +186,13 @@ def lncc_value_and_gradient(
     one, other, gradient = _new(3, moved), _new(3, moved), _new(1, moved)
     slides = (_slides_along_i(shape),)
     squares = torch.empty(slides, dtype=torch.float64, device=moved.device)
-    tiles = {"SEGMENT": SEGMENT, "LINES": LINES}
+    tiles = {"SEGMENT": SEGMENT, "LINES": LINES, **_ROUNDED}
     with _current(moved):
         boxes = _programs()[1]
-        boxes.product_rows[_blocks(1, shape)](parts[0], parts[1], one, radius, *shape, BLOCK=BLOCK)
+        boxes.product_rows[_blocks(1, shape)](parts[0], parts[1], one, radius, *shape, BLOCK=BLOCK, **_ROUNDED)
         one, other = _slide_along_j(one, other, shape, radius)
         boxes.lncc_coefficients[slides](one, *parts[2:], other, squares, radius, shape[0], nj * nk, float(epsilon), **tiles)
-        boxes.box_rows[_blocks(3, shape)](other, one, radius, nj, nk, BLOCK=BLOCK)
+        boxes.box_rows[_blocks(3, shape)](other, one, radius, nj, nk, BLOCK=BLOCK, **_ROUNDED)
         one, other = _slide_along_j(one, other, shape, radius)
         boxes.lncc_derivative[slides](one, parts[0], parts[1], gradient, radius, shape[0], nj * nk, -1.0 / total_weight, **tiles)
     return -float(squares.sum()) / total_weight, gradient
