@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cpu import long_rows
+from .lattice import long_rows
 
 BLOCK = 256
 """Voxels that one program works on."""
