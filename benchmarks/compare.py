@@ -12,6 +12,7 @@ repeat (a score takes longer than a fast registration). Ours runs at all three e
     make bench REFEREE=referee.py PEERS_PYTHON=peers/bin/python CASES="case_dir ..."
 
 FOLDER gets results.json, results.md and stages.md (where our seconds go), written anew after every registration, and results.png.
+Runs that it holds already are kept, and these repeats are added to them.
 """
 
 from __future__ import annotations
@@ -315,9 +316,10 @@ def how(plan: Plan, versions: dict[str, str], why: dict[str, str]) -> str:
     """Say in words what was measured how."""
     masks = "masks given to ours where a case has them, peers see raw images alone" if plan.masks else "raw images alone for every tool"
     text = (
-        f"{plan.repeats} interleaved repeats, medians; {plan.threads} threads each, {machine()}, device {plan.device}, load at the start "
-        f"{os.getloadavg()[0]:.1f}; {masks}. Each cell: accuracy, seconds from files on disk to transform, peak memory of the process, "
-        "digital folds in the fixed foreground if any. " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+        f"Interleaved repeats (the last time {plan.repeats}), medians; {plan.threads} threads each, {machine()}, device {plan.device}, "
+        f"load at the start {os.getloadavg()[0]:.1f}; {masks}. Each cell: accuracy, seconds from files on disk to transform, peak memory "
+        "of the process, digital folds in the fixed foreground if any. "
+        + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
     )
     return text + "".join(f" {tool} was left out: {reason}." for tool, reason in why.items())
 
@@ -352,7 +354,9 @@ def main() -> None:
     plan, why, versions = availability(plan)
     for tool, reason in why.items():
         print(f"{tool} is left out: {reason}.", flush=True)
-    record = {"how": how(plan, versions, why), "versions": versions, "threads": plan.threads, "left_out": why, "rows": {}}
+    kept = plan.out / "results.json"
+    rows = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else {}
+    record = {"how": how(plan, versions, why), "versions": versions, "threads": plan.threads, "left_out": why, "rows": rows}
     compare(plan, words.referee, record)
     print(markdown(plan, record))
 

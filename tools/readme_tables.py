@@ -31,7 +31,7 @@ def efforts_table() -> str:
 SEARCH_WITH_NETWORK = {
     "never": "no coarse search where there is a network",
     "rival": "in volumes a coarser search beside a network's start, in full where it wins even so",
-    "full": "",
+    "full": "the coarse search in full beside a network's start",
 }
 
 
@@ -40,10 +40,10 @@ def _effort_row(name: str, text: str) -> str:
     also = [
         SEARCH_WITH_NETWORK[effort.search_with_network],
         "" if effort.integrate_full else "integrated on the velocity's lattice",
+        *(f"{flows} flows with `{preset}`" for preset, flows in effort.flows.items()),
         f"inverse to {effort.inverse_residual_vox:g} voxels in the mean" if effort.inverse_residual_vox else "",
     ]
-    factors = ["all" if factor >= 1e6 else f"x {factor:g}" for factor in (effort.work, effort.lattice)]
-    factors += [f"x {effort.steps:g}", f"x {effort.tolerance:g}"]
+    factors = [f"x {factor:g}" for factor in (effort.work, effort.lattice, effort.steps, effort.tolerance)]
     return " | ".join([f"| `{name}`", text, *factors, "; ".join(filter(None, also))]) + " |"
 
 

