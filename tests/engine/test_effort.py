@@ -5,8 +5,11 @@ import pytest
 import torch
 from test_stages import errors_mm, structure_points
 
-from napari_deformreg.engine import register, stages
+from napari_deformreg.engine import register, start_stage
+from napari_deformreg.engine.case import Run, prepared_case
+from napari_deformreg.engine.model_start import Start
 from napari_deformreg.engine.plan import plan_levels
+from napari_deformreg.engine.tensors import choose_device
 from napari_deformreg.errors import SettingsError
 from napari_deformreg.phantom import small_pair
 from napari_deformreg.settings import EFFORTS, PRESETS, Settings
@@ -38,7 +41,7 @@ def test_every_effort_recovers_the_truth_without_folds(pair, effort):
 def test_effort_scales_work_and_the_default_changes_nothing(preset):
     settings = Settings.from_preset(preset)
     assert settings.at_effort is settings
-    grid, cpu = Grid((160, 192, 224), np.eye(4)), stages.choose_device("cpu")
+    grid, cpu = Grid((160, 192, 224), np.eye(4)), choose_device("cpu")
     work = {
         effort: sum(level.work for level in plan_levels(grid, settings.changed(effort=effort).at_effort, cpu)) for effort in EFFORTS
     }
@@ -76,8 +79,8 @@ def test_effort_is_kept_in_the_settings_file():
 )  # fmt: skip
 def test_the_search_beside_a_network(pair, monkeypatch, effort, network, searches):
     made = []
-    sizes = {stages.RIVAL_VOXELS: "rival", stages.SEARCH_VOXELS: "full"}
-    found = {name: stages.Start(name, torch.zeros((1, 3, 4, 4, 4))) for name in ("network", "rival", "full")}
+    sizes = {start_stage.RIVAL_VOXELS: "rival", start_stage.SEARCH_VOXELS: "full"}
+    found = {name: Start(name, torch.zeros((1, 3, 4, 4, 4))) for name in ("network", "rival", "full")}
     best = {"wins": "network", "loses to the search": "full", "loses": "full"}[network]
 
     def search(case, affine, voxels, run):
@@ -97,12 +100,12 @@ def test_the_search_beside_a_network(pair, monkeypatch, effort, network, searche
         return found["network"] if best == "network" else next(start for start in starts if start.name in ("full", "rival"))
 
     for name, stand_in in (("_search", search), ("_predict", predict), ("_chosen_start", choose)):
-        monkeypatch.setattr(stages, name, stand_in)
-    cpu = stages.choose_device("cpu")
-    run = stages.Run(QUICK.changed(effort=effort), QUICK, cpu, model=object())
-    case = stages._case(cpu, pair.fixed, pair.moving, QUICK, (None, None), None, (None, None))
+        monkeypatch.setattr(start_stage, name, stand_in)
+    cpu = choose_device("cpu")
+    run = Run(QUICK.changed(effort=effort), QUICK, cpu, model=object())
+    case = prepared_case(cpu, pair.fixed, pair.moving, QUICK, (None, None), None, (None, None))
     with pytest.raises(StopIteration) as end:
-        next(stages._start(case, AffineTransform.identity(), run))
+        next(start_stage.start_steps(case, AffineTransform.identity(), run))
     assert made == searches
     spared = effort == "fast" and network == "loses"
     assert end.value.value is (None if spared else found[best])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_deformreg.engine import flows, register, register_steps, stages
+from napari_deformreg.engine import flows, refine_stage, register, register_steps
 from napari_deformreg.engine.plan import Progress, plan_levels
 from napari_deformreg.engine.tensors import Placed, to_array
 from napari_deformreg.errors import OutOfMemoryError
@@ -184,7 +184,7 @@ def test_what_is_composed_has_no_folds_and_an_inverse(pair, composed):
 def test_landmarks_and_labels_drive_the_later_flow_too(pair, monkeypatch):
     """What the terms of the second flow see is nearer than at the start: they were carried along."""
     seen = []
-    whole = stages._level_optimizer
+    whole = refine_stage.level_optimizer
 
     def watched(case, affine, level, velocity, run):
         miss = np.linalg.norm(affine.inverse().map(case.landmarks.moving_points) - case.landmarks.fixed_points, axis=1).mean()
@@ -192,7 +192,7 @@ def test_landmarks_and_labels_drive_the_later_flow_too(pair, monkeypatch):
         seen.append((level.flow, miss, there))
         return whole(case, affine, level, velocity, run)
 
-    monkeypatch.setattr(stages, "_level_optimizer", watched)
+    monkeypatch.setattr(refine_stage, "level_optimizer", watched)
     points = pair.fixed.grid.voxel_to_world(np.argwhere(pair.fixed_labels.data > 0)[::200].astype(float))
     pairs = LandmarkPairs(tuple(str(n) for n in range(len(points))), points, pair.fixed_to_moving.map(points))
     settings = Settings.from_preset("slice-2d").changed(refine={**TWO, "landmark_weight": 0.1, "label_weight": 0.1})
@@ -219,7 +219,7 @@ def test_memory_that_runs_out_in_a_later_flow_leaves_the_flows_before_it(pair, m
     def scarce(*_):
         raise OutOfMemoryError("The GPU ran out of memory: test.")
 
-    monkeypatch.setattr(stages, "carried_image", scarce)
+    monkeypatch.setattr(refine_stage, "carried_image", scarce)
     result = register(pair.fixed, pair.moving, Settings.from_preset("slice-2d").changed(refine=TWO))
     assert any("Flow 2 was left out" in notice for notice in result.provenance.notices)
     assert result.displacement.displacement_mm.any()

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from napari_deformreg.engine import register, register_steps, stages
+from napari_deformreg.engine import refine_stage, register, register_steps, stages
+from napari_deformreg.engine.plan import plan_levels
 from napari_deformreg.engine.prepare import intensity_window
 from napari_deformreg.errors import EngineError, InputError, OutOfMemoryError, SettingsError
 from napari_deformreg.phantom import slice_pair, small_pair
@@ -172,7 +173,7 @@ def test_a_deformation_that_hardly_pays_is_dropped(pair):
 def test_what_misled_the_coarse_levels_does_not_reach_the_finest(pair, monkeypatch):
     """Where any gain will do, a flow is compared with none before the finest level; one that is worse than none is gone by then."""
     began = []
-    whole = stages._level_optimizer
+    whole = refine_stage.level_optimizer
 
     def misled(case, affine, level, velocity, run):
         optimizer = whole(case, affine, level, velocity, run)
@@ -185,7 +186,7 @@ def test_what_misled_the_coarse_levels_does_not_reach_the_finest(pair, monkeypat
             monkeypatch.setattr(optimizer, "_remember", lambda loss: optimizer.losses.append(loss))
         return optimizer
 
-    monkeypatch.setattr(stages, "_level_optimizer", misled)
+    monkeypatch.setattr(refine_stage, "level_optimizer", misled)
     result = register(pair.fixed, pair.moving, QUICK.changed(search={"mode": "off"}))
     shape, velocity = began[-1]
     assert shape == pair.fixed.grid.shape
@@ -227,14 +228,14 @@ def test_torch_errors_become_ours(pair, monkeypatch):
 
 
 def test_memory_that_runs_out_at_a_fine_level_leaves_the_coarser_result(pair, monkeypatch):
-    whole = stages._level_optimizer
+    whole = refine_stage.level_optimizer
 
     def scarce(case, affine, level, velocity, run):
         if level.grid.shape == pair.fixed.grid.shape:
             raise OutOfMemoryError("The GPU ran out of memory: test.")
         return whole(case, affine, level, velocity, run)
 
-    monkeypatch.setattr(stages, "_level_optimizer", scarce)
+    monkeypatch.setattr(refine_stage, "level_optimizer", scarce)
     result = register(pair.fixed, pair.moving, QUICK)
     assert any("left out" in notice for notice in result.provenance.notices)
     assert result.displacement.displacement_mm.any()
@@ -242,17 +243,17 @@ def test_memory_that_runs_out_at_a_fine_level_leaves_the_coarser_result(pair, mo
 
 def test_levels_keep_within_the_cpu_budget():
     grid = Grid((160, 192, 224), np.eye(4))
-    levels = stages.plan_levels(grid, Settings(), torch.device("cpu"))
+    levels = plan_levels(grid, Settings(), torch.device("cpu"))
     assert [level.grid.shape for level in levels][-1] == (160, 192, 224)
     assert all(level.work <= Settings().refine.cpu_budget_mvox * 1e6 for level in levels)
     assert [level.shape for level in levels[:-1]] == [level.grid.shape for level in levels[:-1]]
     assert 1.0e6 < np.prod(levels[-1].shape) <= Settings().refine.cpu_velocity_mvox * 1e6
-    assert stages.plan_levels(grid, Settings(), torch.device("cuda"))[-1].shape == grid.shape
+    assert plan_levels(grid, Settings(), torch.device("cuda"))[-1].shape == grid.shape
     few = Settings().changed(refine={"cpu_budget_mvox": 2.5 * np.prod(grid.shape) / 1e6})
-    assert stages.plan_levels(grid, few, torch.device("cpu"))[-1].steps == 2
+    assert plan_levels(grid, few, torch.device("cpu"))[-1].steps == 2
     fewer = Settings().changed(refine={"cpu_budget_mvox": 1.5 * np.prod(grid.shape) / 1e6})
-    assert max(stages.plan_levels(grid, fewer, torch.device("cpu"))[-1].grid.shape) < 192
-    huge = stages.plan_levels(Grid((512, 512, 400), np.eye(4)), Settings(), torch.device("cpu"))
+    assert max(plan_levels(grid, fewer, torch.device("cpu"))[-1].grid.shape) < 192
+    huge = plan_levels(Grid((512, 512, 400), np.eye(4)), Settings(), torch.device("cpu"))
     assert max(huge[-1].grid.shape) < 512
 
 
