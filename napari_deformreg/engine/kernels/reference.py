@@ -83,7 +83,9 @@ def convolve_separable(data: Tensor, kernels: tuple[Tensor, Tensor, Tensor]) -> 
         padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
         shape = [1, 1, 1, 1, 1]
         shape[2 + axis] = len(kernel)
-        out = F.conv3d(F.pad(out, padding, mode="replicate"), kernel.to(out).view(shape))
+        # A GPU's convolutions may else round to ten bits (TF32), which is what smoothing a field must not.
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            out = F.conv3d(F.pad(out, padding, mode="replicate"), kernel.to(out).view(shape))
     return out.movedim(0, 1)
 
 
