@@ -241,6 +241,7 @@ class LandmarksDock(QWidget):
     def _on_solved_by(self, radius_mm: float, points_weight: float) -> None:
         if (radius_mm, points_weight) != (self.desk.radius_mm, self.desk.points_weight):
             self._take_settings()
+            self.desk.redraw()
             if self.desk.at_once and self.desk.corrector.ready:
                 self.desk.solve_again()
 

@@ -313,7 +313,7 @@ class PairDesk(QObject):
                 partners.setdefault(self.suggested.name, self.suggested.moving_mm)
             moving = now.drawn_moving(np.array(list(partners.values())))
             drawn = {ON_FIXED: dict(zip(pairs.names, fixed, strict=True)), ON_MOVING: dict(zip(partners, moving, strict=True))}
-            self.layers.draw(pairs, drawn, self.chosen, self.suggested)
+            self.layers.draw(pairs, drawn, self.chosen, self.suggested, self.radius_mm)
         self.changed.emit()
 
     def _ends_to_hit(self) -> list[End]:

@@ -16,6 +16,7 @@ from .. import result_layers as parts
 from ..layers import Placement, points_layer
 from ..several_changes import changed_at_once
 from .pair_list import Pair, PairList, Point, Use
+from .reach import Reach
 
 ON_FIXED, ON_MOVING = "landmark pairs on fixed", "landmark pairs on moving"
 SIDES = (ON_FIXED, ON_MOVING)
@@ -78,6 +79,9 @@ class PairLayers:
         self._layers: dict[str, Any] = {}
         self._placement: Placement | None = None
         self._ends: list[End] = []
+        self._reach = Reach(viewer)
+        self._chosen: Pair | None = None
+        self._radius_mm = 0.0
         self.size_mm = 5.0
 
     @property
@@ -92,6 +96,7 @@ class PairLayers:
         extent = placement.spacing * np.array(placement.canonical.shape)
         self.size_mm = max(float(POINT_SIZE * extent.max()), float(placement.spacing.max()))
         active = self._viewer.layers.selection.active
+        self._reach.show(placement)
         for side in SIDES:
             self._layers[side] = self._viewer.add_layer(_layer(side, placement, self.size_mm))
         self._viewer.layers.selection.active = active if active is not None else self._layers[ON_FIXED]
@@ -102,7 +107,8 @@ class PairLayers:
         return layer if layer is not None and layer in self._viewer.layers else None
 
     def draw(
-        self, pairs: PairList, drawn: Mapping[str, Mapping[str, Float[np.ndarray, "3"]]], chosen: str | None, suggested: Suggested | None
+        self, pairs: PairList, drawn: Mapping[str, Mapping[str, Float[np.ndarray, "3"]]], chosen: str | None, suggested: Suggested | None,
+        radius_mm: float,
     ) -> None:
         """Draw all pairs.
 
@@ -113,9 +119,11 @@ class PairLayers:
         drawn : mapping
             By side and name: where each end is drawn (mm along z, y, x).
         chosen : str or None
-            The pair that is drawn thicker.
+            The pair that is drawn thicker, with how far a correction of it reaches.
         suggested : Suggested or None
             Whose partner is drawn as a suggestion.
+        radius_mm : float
+            Farther from the fixed end nothing is corrected.
         """
         self._ends = []
         for side in SIDES:
@@ -125,6 +133,14 @@ class PairLayers:
             layer = self.layer(side)
             if layer is not None and self._placement is not None:
                 _fill(layer, places, shown, chosen, suggested)
+        self._chosen, self._radius_mm = pairs[chosen] if chosen is not None and chosen in pairs else None, radius_mm
+        self._draw_reach(None if self._chosen is None else tuple(float(n) for n in drawn[ON_FIXED][self._chosen.name]))
+
+    def _draw_reach(self, place: tuple[float, ...] | None) -> None:
+        if place is None or self._chosen is None:
+            self._reach.draw(None, self._radius_mm, "white")
+        else:
+            self._reach.draw((place[0], place[1], place[2]), self._radius_mm, self._chosen.color)
 
     def drag(self, end: End, drawn: tuple[float, float, float]) -> None:
         """Draw one end elsewhere, while the mouse holds it."""
@@ -136,13 +152,16 @@ class PairLayers:
             data = np.array(layer.data)
             data[names.index(end.name)] = (np.array(drawn) - layer.translate) / layer.scale
             _replace(layer, data)
+            if end.side == ON_FIXED and self._chosen is not None and end.name == self._chosen.name:
+                self._draw_reach(drawn)
 
     def remove(self) -> None:
         """Take the layers away."""
         for layer in self._layers.values():
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self._layers, self._ends, self._placement = {}, [], None
+        self._reach.remove()
+        self._layers, self._ends, self._placement, self._chosen = {}, [], None, None
 
 
 def _layer(side: str, placement: Placement, size_mm: float) -> Any:
