@@ -165,7 +165,7 @@ def compare(plan: Plan, referee: Path, record: dict[str, Any]) -> None:
                         found["score"] = elsewhere(scored, referee, case, str(Path(place) / last["transform"]))
                 print(f"{repeat + 1}/{plan.repeats} {case.name:20s} {tool:10s} {line_of(found)}", flush=True)
                 write(plan, record)
-        elsewhere(draw, plan.out / "results.png", plan, record)
+        elsewhere(draw, plan.out / "results.png", record)
 
 
 def line_of(found: dict[str, Any]) -> str:
@@ -200,19 +200,24 @@ def write(plan: Plan, record: dict[str, Any]) -> None:
     """Write JSON and tables."""
     plan.out.mkdir(parents=True, exist_ok=True)
     (plan.out / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (plan.out / "results.md").write_text(markdown(plan, record), encoding="utf-8")
+    (plan.out / "results.md").write_text(markdown(record), encoding="utf-8")
     (plan.out / "stages.md").write_text(stages_table(record), encoding="utf-8")
 
 
-def markdown(plan: Plan, record: dict[str, Any]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """Return one table of accuracy, folds, seconds and memory."""
-    tools = plan.tools
+    tools = held(record)
     lines = [record["how"], "", "| case | measure | before | " + " | ".join(tools) + " |", "|" + "---|" * (3 + len(tools))]
     for case, row in record["rows"].items():
         key, title, _ = judge(row["before"])
         cells = [case, title, f"{row['before'][key]:.3f}"]
         lines.append("| " + " | ".join([*cells, *(cell(row.get(tool), key) for tool in tools)]) + " |")
     return "\n".join([*lines, "", *against_greedy(record), ""])
+
+
+def held(record: dict[str, Any]) -> list[str]:
+    """Return the tools of which there are runs, those of earlier times included."""
+    return [tool for tool in (*OURS, *PEERS) if any(tool in row for row in record["rows"].values())]
 
 
 def cell(found: Any, key: str) -> str:
@@ -257,12 +262,13 @@ COLORS = {
 }  # fmt: skip
 
 
-def draw(path: Path, plan: Plan, record: dict[str, Any]) -> None:
+def draw(path: Path, record: dict[str, Any]) -> None:
     """Draw accuracy against seconds: one panel a case, one point a tool; better is up and left. A ring marks a result with folds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    cases = [case for case, row in record["rows"].items() if any(good(row.get(tool)) for tool in plan.tools)]
+    tools = held(record)
+    cases = [case for case, row in record["rows"].items() if any(good(row.get(tool)) for tool in tools)]
     if not cases:
         return
     columns = min(len(cases), 3)
@@ -270,19 +276,19 @@ def draw(path: Path, plan: Plan, record: dict[str, Any]) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(-(-len(cases) // columns), columns, squeeze=False).ravel()
     for panel, case in zip(panels, cases, strict=False):
-        panel_of(panel, case, record["rows"][case], plan)
+        panel_of(panel, case, record["rows"][case], tools)
     for panel in panels[len(cases) :]:
         panel.set_axis_off()
     handles = {text: handle for panel in panels for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)}
-    shown = [tool for tool in plan.tools if tool in handles]
+    shown = [tool for tool in tools if tool in handles]
     figure.legend([handles[tool] for tool in shown], shown, loc="outside lower center", ncols=min(7, 2 * columns + 1))
     figure.savefig(path, dpi=130)
 
 
-def panel_of(panel: Any, case: str, row: dict[str, Any], plan: Plan) -> None:
+def panel_of(panel: Any, case: str, row: dict[str, Any], tools: list[str]) -> None:
     """Draw one case."""
     key, title, sign = judge(row["before"])
-    for tool in plan.tools:
+    for tool in tools:
         if not good(row.get(tool)):
             continue
         found = row[tool]
@@ -296,7 +302,7 @@ def panel_of(panel: Any, case: str, row: dict[str, Any], plan: Plan) -> None:
     panel.set_title(case, fontsize=10)
     panel.grid(alpha=0.3, which="both")
     low, high = panel.get_xlim()
-    ticks = [t for t in (0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500) if low <= t <= high]
+    ticks = [t for t in (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500) if low <= t <= high]
     panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
     panel.minorticks_off()
     if sign < 0:
@@ -358,7 +364,7 @@ def main() -> None:
     rows = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else {}
     record = {"how": how(plan, versions, why), "versions": versions, "threads": plan.threads, "left_out": why, "rows": rows}
     compare(plan, words.referee, record)
-    print(markdown(plan, record))
+    print(markdown(record))
 
 
 if __name__ == "__main__":
