@@ -9,7 +9,6 @@ fixed foreground (the referee's, of the exported transform), seconds and process
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import Plan, elsewhere, judge, run, scored
+from run_cases import case_parser
 
 VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
     "everything": ({}, False),
@@ -68,10 +68,7 @@ def table(rows: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 def main() -> None:
     """Run every variant on every case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="+", type=Path)
-    parser.add_argument("--referee", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = case_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run_cases import load_referee, preset_of
+from run_cases import case_parser, load_referee, preset_of
 
 OURS = {"ours fast": "fast", "ours": "default", "ours best": "best"}
 PEERS = ("greedy", "syn", "elastix", "fireants")
@@ -332,10 +332,7 @@ def how(plan: Plan, versions: dict[str, str], why: dict[str, str]) -> str:
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="+", type=Path)
-    parser.add_argument("--referee", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = case_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--tools", default=",".join((*OURS, *PEERS)), help="default: %(default)s")

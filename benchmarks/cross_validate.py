@@ -14,7 +14,6 @@ is the honest figure. FOLDER gets `scores.json` (after every registration; what 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from compare import judge
-from run_cases import load_referee, preset_of
+from run_cases import case_parser, load_referee, preset_of
 from starts_table import read
 
 from napari_deformreg import register
@@ -103,10 +102,7 @@ def table(scores: Scores, names: list[str]) -> str:
 
 def main() -> None:
     """Register every case with every candidate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="+", type=Path)
-    parser.add_argument("--referee", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = case_parser(__doc__)
     parser.add_argument("--candidates", type=Path, required=True)
     words = parser.parse_args()
     score = load_referee(words.referee)

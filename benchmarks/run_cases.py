@@ -152,12 +152,18 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n" + tail
 
 
-def main() -> None:
-    """Run the cases."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def case_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with what every benchmark on case folders is told: the cases, the referee, and where its results go."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="+", type=Path)
     parser.add_argument("--referee", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    """Run the cases."""
+    parser = case_parser(__doc__)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()

@@ -15,12 +15,11 @@ that are there are not repeated).
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from run_cases import find, load_referee, motion_mm, preset_of
+from run_cases import case_parser, find, load_referee, motion_mm, preset_of
 
 from napari_deformreg import read_image, read_labels, register
 from napari_deformreg.errors import DeformregError
@@ -108,10 +107,7 @@ def markdown(table: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run the cases."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="+", type=Path)
-    parser.add_argument("--referee", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = case_parser(__doc__)
     parser.add_argument("--model")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--starts", nargs="+", choices=list(STARTS), default=list(STARTS))
