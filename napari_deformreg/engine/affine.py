@@ -21,7 +21,7 @@ from .affine_climb import Best, Freedom, climb
 from .affine_similarity import Frames, Measure, Score, pair_of, similarity
 from .pyramid import at_spacing
 from .sampling import box_sum
-from .start import LEAST_OVERLAP, StartName, cautious_start, find_start, header_start
+from .start import LEAST_OVERLAP, StartName, cautious_start, field_start, find_start, header_start, places_nothing
 from .tensors import Placed
 
 COARSEST_ACROSS = {3: 24, 2: 48}
@@ -42,6 +42,12 @@ STEPS = 30
 
 UNSURE = "The images resemble each other too little to tell turns and sizes; they were only shifted. Check the start position."
 """Notice of a cautious alignment."""
+
+BY_FIELDS = (
+    "The headers put two fields of view of different sizes in one corner, so they were taken to tell no position: where the middles of the "
+    "fields of view lie counted instead."
+)
+"""Notice where positions were not recorded and the images could not tell them either."""
 
 MASK_MARGIN = 0.04
 """Masks are widened by this part of the image's mean extent, evenly filled: the outline of a mask tells as much as its inside."""
@@ -104,13 +110,16 @@ def align_steps(
         return _kept(fixed, moving, frames)
     levels = _levels(fixed, moving, frames)
     best: Best | None = None
-    for best in _search(levels, frames, settings):
+    blind = settings.affine.start == "auto" and places_nothing(fixed.grid, moving.grid, frames)
+    for best in _search(levels, frames, settings, blind):
         loss = 1 - best.value
         step = Step("affine", best.level, best.levels, best.index, best.count, loss=loss, fraction=best.fraction, message=best.message)
         if (yield step) is Control.FINISH_NOW:
             break
     if best is None:
         raise InputError(_no_overlap(frames))
+    if blind and not best.is_sure:
+        return _placed_by_fields(best, levels[-1], frames)
     return _judged(best, levels[-1], frames, settings.affine.start)
 
 
@@ -193,8 +202,8 @@ def _only_masked(image: Placed) -> Placed:
     return replace(image, data=data, weight=far.float())
 
 
-def _search(levels: list[_Level], frames: Frames, settings: Settings) -> Generator[Best, None, None]:
-    """Yield ever better matrices: from the starts, then through the levels.
+def _search(levels: list[_Level], frames: Frames, settings: Settings, blind: bool) -> Generator[Best, None, None]:
+    """Yield ever better matrices: from the starts, then through the levels; `blind` where the headers tell no position.
 
     Raises
     ------
@@ -204,6 +213,9 @@ def _search(levels: list[_Level], frames: Frames, settings: Settings) -> Generat
     search, measure = _measures(settings)
     start = yield from find_start(levels[0], frames, search, settings.affine.start)
     freedoms: tuple[Freedom, ...] = ("rigid",) if settings.affine.mode == "rigid" else ("rigid", "affine")
+    if start is not None and not start.is_sure and blind:
+        yield (yield from field_start(levels[0], frames, search))
+        return
     if start is not None and not start.is_sure:
         measure, freedoms = ("ncc" if settings.modality == "same" else "mind_ssc"), ("shift",)
         start = yield from cautious_start(levels[0], frames, measure, settings.affine.start)
@@ -249,6 +261,13 @@ def _judged(best: Best, level: _Level, frames: Frames, start: StartName) -> Alig
         raise InputError(_no_overlap(frames))
     affine = AffineTransform(frames.to_world(best.local))
     return Alignment(affine, similarity_before, after.value, notices)
+
+
+def _placed_by_fields(best: Best, level: _Level, frames: Frames) -> Alignment:
+    """Take what the fields of view and the images' similarity say together; the headers' position is no rival, as it means nothing."""
+    before = _scored(frames.from_world(frames.header), level, frames, best.measure)
+    after = _scored(best.local, level, frames, best.measure)
+    return Alignment(AffineTransform(frames.to_world(best.local)), max(before.value, 0.0), after.value, (UNSURE, BY_FIELDS))
 
 
 def _gain_wanted(before: float, measure: Measure) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from ..space import Grid
 from .affine_climb import Best, Freedom, climb, distance, generators, rotation
 from .affine_similarity import Frames, Measure, Pair, pair_of, similarity
 from .tensors import Placed
@@ -47,6 +48,12 @@ SURE_TURN_DEG = 50.0
 """Correlation of intensities or of descriptors from which a start is believed: the first in the headers' orientation, rising to the second
 at this turn. Heads of two people reach 0.7 in two contrasts, 0.3 to 0.36 where one of them is stripped of its skull too; ultrasound and
 MR of a prostate reach 0 to 0.3, in wrong positions turned by 25 to 150 degrees."""
+
+FIELD_SPREAD = 0.2
+"""Standard deviation, in radii, of the shift between two fields of view that were laid around the same organ."""
+
+FIELD_REACH, FIELD_STEPS = 0.5, 13
+"""Shifts tried either way along each axis where only the fields of view place the images, in radii, and how many of them."""
 
 StartName = Literal["auto", "header", "center", "landmarks"]
 
@@ -119,6 +126,22 @@ def about(linear: Float[np.ndarray, "3 3"], pivot: Float[np.ndarray, "3"], image
     out[:3, :3] = linear
     out[:3, 3] = image - linear @ pivot
     return out
+
+
+def places_nothing(fixed: Grid, moving: Grid, frames: Frames) -> bool:
+    """Tell whether the headers' position is a stand-in for one that was not recorded.
+
+    Fields of view of different lengths along every axis that lie upright with their corners on one another: scanners place them around the
+    organ, programs that know of no position begin them in one corner.
+    """
+    local = frames.from_world(frames.header)
+    if not np.allclose(local[:3, :3], np.eye(3), atol=1e-3):
+        return False
+    axes, voxel = list(frames.axes), fixed.spacing / frames.radius_mm
+    half_fixed, half_moving = (grid.spacing * (np.array(grid.shape) - 1) / 2 / frames.radius_mm for grid in (fixed, moving))
+    apart = np.abs(half_fixed - half_moving)
+    in_a_corner = np.abs(np.abs(local[:3, 3]) - apart) < 0.05 * voxel
+    return bool((in_a_corner & (apart > voxel))[axes].all())
 
 
 def _orientations(fixed: Mass, moving: Mass, upright: Float[np.ndarray, "3 3"], axes: tuple[int, ...]) -> list[Float[np.ndarray, "3 3"]]:
@@ -292,6 +315,33 @@ def cautious_start(level: tuple[Placed, Placed], frames: Frames, measure: Measur
     best = Best(chosen.local, chosen.value, measure, 0.3, "shifting", is_sure=False)
     yield best
     return best
+
+
+def field_start(level: tuple[Placed, Placed], frames: Frames, measure: Measure) -> Generator[Best, None, Best]:
+    """Choose the likeliest shift between images of which only the fields of view tell where they are.
+
+    The logarithm of its posterior is the similarity, in standard deviations over the shifts tried, with a Gaussian prior (`FIELD_SPREAD`)
+    around the fields of view brought together. Without the prior the similarity of such images has its highest peaks anywhere; climbing it
+    from the middle ends in the nearest of many. Ultrasound and MR of six prostates: mean Dice .74 (.71 to .74 for a spread of .17 to .4),
+    against .65 for the middle alone, .56 for the similarity alone and .62 for climbing the similarity of descriptors.
+    """
+    header = header_start(frames)
+    upright = np.eye(3) if header is None else header[:3, :3]
+    pair = pair_of(*level, frames, measure, upright)
+    steps = [np.linspace(-FIELD_REACH, FIELD_REACH, FIELD_STEPS) if n in frames.axes else np.zeros(1) for n in range(3)]
+    tried = [about(upright, np.zeros(3), np.array(shift)) for shift in itertools.product(*steps)]
+    middle = about(upright, np.zeros(3), np.zeros(3))
+    found = []
+    for number, local in enumerate(tried):
+        found.append(similarity(pair, local, derivatives=False).value)
+        if number % 256 == 0:
+            so_far = 0.3 + 0.7 * number / len(tried)
+            yield Best(middle, found[len(found) // 2], measure, so_far, "trying shifts", is_sure=False)
+    values = np.array(found)
+    distances = np.array([np.square(local[:3, 3]).sum() for local in tried])
+    posterior = (values - values.mean()) / max(float(values.std()), 1e-9) - distances / (2 * FIELD_SPREAD**2)
+    chosen = int(np.argmax(posterior))
+    return Best(tried[chosen], found[chosen], measure, 1.0, "shifting", is_sure=False)
 
 
 def _climbed(pair: Pair, frames: Frames, start: Candidate, freedom: Freedom, steps: int) -> Candidate:

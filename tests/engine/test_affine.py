@@ -11,6 +11,7 @@ from napari_deformreg.engine.affine import align_steps, frames_of
 from napari_deformreg.engine.affine_climb import basis_of, moved
 from napari_deformreg.engine.affine_similarity import pair_of, similarity
 from napari_deformreg.engine.kernels import affine_cpu, affine_reference
+from napari_deformreg.engine.start import FIELD_REACH, FIELD_SPREAD, FIELD_STEPS, field_start, places_nothing
 from napari_deformreg.engine.tensors import Placed
 from napari_deformreg.errors import InputError
 from napari_deformreg.result import Control
@@ -364,6 +365,58 @@ def test_images_that_do_not_resemble_each_other_stay_near_the_headers_or_are_ref
             finish(align_steps(noise(grid, 0), noise(away, 1), settings))
     centered, _ = finish(align_steps(noise(grid, 0), noise(away, 1), Settings().changed(affine={"start": "center"})))
     assert np.abs(centered.affine.matrix[:3, 3] - [300, 0, 0]).max() < 24
+
+
+def in_one_corner(shape, spacing, corner=(0, 0, 0), turn=None):
+    """A grid of which one corner's voxel center lies at the world's origin."""
+    affine = centered_grid(shape, spacing, turn).affine.copy()
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(corner) * (np.array(shape) - 1))
+    return Grid(shape, affine)
+
+
+def test_fields_of_different_sizes_in_one_corner_tell_no_position():
+    def told(fixed, moving):
+        return not places_nothing(fixed, moving, frames_of(fixed, moving))
+
+    small, large = (20, 24, 18), (30, 31, 29)
+    for corner in ((0, 0, 0), (1, 1, 0), (1, 0, 1)):  # first voxels of RAS, LPS, PIR-like files in canonical order
+        assert not told(in_one_corner(small, (2, 2, 2), corner), in_one_corner(large, (2, 2, 2.5), corner))
+    assert told(centered_grid(small, (2, 2, 2)), centered_grid(large, (2, 2, 2)))
+    assert told(in_one_corner(small, (2, 2, 2)), in_one_corner((30, 31, 18), (2, 2, 2)))  # as high: a crop of two axes
+    assert told(in_one_corner(small, (2, 2, 2)), in_one_corner(large, (2, 2, 2), turn=matrix((0, 0, 8))[:3, :3]))
+    moved_on = Grid(large, matrix(shift=(1, 0, 0)) @ in_one_corner(large, (2, 2, 2)).affine)
+    assert told(in_one_corner(small, (2, 2, 2)), moved_on)
+    assert not told(in_one_corner((20, 24, 1), (2, 2, 2)), in_one_corner((30, 31, 1), (2, 2, 2)))
+
+
+@pytest.mark.parametrize("measure", ["ncc", "nmi"])
+def test_the_likeliest_shift_is_the_true_one_where_the_images_tell_it_and_small_where_they_do_not(measure):
+    grid = centered_grid((24, 24, 24), (2, 2, 2))
+    frames = frames_of(grid, grid)
+    step = 2 * FIELD_REACH / (FIELD_STEPS - 1) * frames.radius_mm
+    rough = noise(grid, 0).data
+    for _ in range(2):
+        rough = torch.nn.functional.avg_pool3d(rough, 3, 1, 1)
+    fixed = Placed((rough - rough.min()) / (rough.max() - rough.min()), grid)
+    shifted = Placed(torch.roll(fixed.data, (4, -2), (2, 4)), grid)  # by 8 and -4 mm: what was at x lies at x + shift now
+    best, _ = finish(field_start((fixed, shifted), frames, measure))
+    np.testing.assert_allclose(best.local[:3, 3] * frames.radius_mm, (8, 0, -4), atol=1.05 * step)  # the prior draws a step inwards
+    nothing, _ = finish(field_start((fixed, noise(grid, 5)), frames, measure))
+    assert np.linalg.norm(nothing.local[:3, 3]) < 3 * FIELD_SPREAD
+    assert not nothing.is_sure
+
+
+def test_images_alike_in_nothing_and_placed_by_nothing_are_laid_middle_on_middle():
+    fixed, moving = in_one_corner((22, 26, 20), (2, 2, 2)), in_one_corner((34, 36, 33), (2, 2, 2))
+    centers = moving.center - fixed.center
+    for settings in (Settings(), MULTI):
+        alignment, seen = finish(align_steps(noise(fixed, 0), noise(moving, 1), settings))
+        assert alignment.notices == (stage.UNSURE, stage.BY_FIELDS)
+        np.testing.assert_allclose(alignment.affine.matrix[:3, :3], np.eye(3), atol=1e-9)
+        assert np.linalg.norm(alignment.affine.matrix[:3, 3] - centers) < 3 * FIELD_SPREAD * frames_of(fixed, moving).radius_mm
+        assert [step.fraction for step in seen] == sorted(step.fraction for step in seen)
+    asked, _ = finish(align_steps(noise(fixed, 0), noise(moving, 1), MULTI.changed(affine={"start": "header"})))
+    assert stage.BY_FIELDS not in asked.notices
 
 
 def test_steps_tell_the_way_and_finishing_early_keeps_the_best():
