@@ -106,6 +106,28 @@ def test_a_networks_file_is_used_and_told(files: InputPaths, settings_file: Path
     assert (again.text, again.model_sha256) == (start["text"], checksum)
 
 
+def test_color_pictures_are_registered_and_the_report_says_how(settings_file: Path, tmp_path: Path) -> None:
+    """A section and the same one 4 pixels on, differently stained: background is 0 in what is compared, and the shift is found."""
+    rows, columns = np.indices((48, 64))
+    for name, x, stain in (("fixed.png", 32, (60, 190, 90)), ("moving.jpg", 36, (150, 160, 190))):
+        dark = np.exp(-(((rows - 24) / 9) ** 2) - ((columns - x) / 12) ** 2)
+        sitk.WriteImage(sitk.GetImageFromArray((245 - dark[..., None] * stain).astype(np.uint8), isVector=True), str(tmp_path / name))
+    out = tmp_path / "out"
+    assert run("register", tmp_path / "fixed.png", tmp_path / "moving.jpg", "--out", out, "--settings", settings_file, "--quiet") == 0
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    notices = " ".join(report["provenance"]["notices"])
+    for name in ("fixed.png", "moving.jpg"):
+        assert f"{name} is a color image" in notices
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "ITU-R BT.709" in page
+    found = read_result(out).fixed_to_moving.map(np.array([[-32.0, -24.0, 0.0]]))
+    np.testing.assert_allclose(found, [[-36.0, -24.0, 0.0]], atol=0.7)
+    one = tmp_path / "one"
+    words = ["register", f"{tmp_path / 'fixed.png'}@1", f"{tmp_path / 'moving.jpg'}@1", "--out", one, "--settings", settings_file]
+    assert run(*words, "--quiet") == 0
+    assert "color image" not in (one / "report.html").read_text(encoding="utf-8")
+
+
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no command": ([], "COMMAND"),
     "unknown command": (["warp"], "invalid choice: 'warp'"),

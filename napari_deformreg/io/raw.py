@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from ..errors import InputError
-from ..space import Grid, LabelMap, Volume
+from ..space import Grid, LabelMap, Volume, color_notice, gray_of_colors
 from .shear import orthogonal_grid, resample_linear, resample_nearest
 
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 1e-4, 1e3
@@ -49,15 +49,23 @@ class RawImage:
     notices: tuple[str, ...] = ()
     label_names: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def has_colors(self) -> bool:
+        """Whether the components are red, green, blue and perhaps opacity: three or four whole numbers, and no layers of a segmentation."""
+        whole = np.issubdtype(self.data.dtype, np.unsignedinteger)
+        return self.kind == "components" and self.data.shape[3] in (3, 4) and whole and not self.label_names
+
 
 def to_volume(raw: RawImage, path: Path, volume: int | None, allow_constant: bool) -> Volume:
-    """Check a raw image and place it in the world as a Volume; a sheared one is resampled linearly.
+    """Check a raw image and place it in the world as a Volume; colors become one gray value, a sheared grid is resampled linearly.
 
     Raises
     ------
     InputError
         If it cannot be used as one scalar image; says why and what to do.
     """
+    if volume is None and raw.has_colors and raw.data.size:
+        raw = _in_gray(raw, path)
     stored = _pick(raw, path, volume)
     grid = _checked_grid(raw.affine, stored.shape, path)
     _refuse_non_finite(stored, path)
@@ -107,6 +115,12 @@ def stem_of(path: Path) -> str:
     return name
 
 
+def _in_gray(raw: RawImage, path: Path) -> RawImage:
+    gray, words = gray_of_colors(raw.data)
+    notice = f"{color_notice(path.name, words)} {path.name}@0 … {path.name}@{raw.data.shape[3] - 1} would take one channel instead."
+    return replace(raw, data=gray[..., None], kind="volumes", notices=(*raw.notices, notice))
+
+
 def _pick(raw: RawImage, path: Path, volume: int | None) -> Shaped[np.ndarray, "i j k"]:
     count = raw.data.shape[3]
     if raw.data.size == 0:
@@ -127,11 +141,8 @@ def _too_many(raw: RawImage, path: Path, count: int) -> str:
     how = f"volume=0 … volume={count - 1} in Python, {path.name}@0 … {path.name}@{count - 1} on the command line"
     if raw.kind == "volumes":
         return f"{path} is 4-D and holds {count} volumes; expected one. Pick one: {how}."
-    if count in (3, 4) and np.issubdtype(raw.data.dtype, np.unsignedinteger):
-        return (
-            f"{path} is a color image ({count} components a voxel); expected gray values. Convert it to gray (for example "
-            f"`magick in.png -colorspace Gray out.png`, or skimage.color.rgb2gray), or pick one component: {how}."
-        )
+    if raw.has_colors:
+        return f"{path} is a color image ({count} components a voxel); expected one whole number a voxel. Pick one component: {how}."
     return f"{path} has {count} components a voxel; expected one number (a scalar image). Pick one: {how}."
 
 

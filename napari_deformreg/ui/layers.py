@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from ..errors import InputError
-from ..space import Grid, LabelMap, Landmarks, Volume
+from ..space import Grid, LabelMap, Landmarks, Volume, color_notice, gray_of_colors
 from ..space.orientation import axis_codes, reorient
 from .contrast import contrast_limits
 
@@ -163,7 +163,7 @@ class LayerSnapshot:
     Attributes
     ----------
     data : array-like
-        The layer's array (numpy, dask, ...), axes y, x or z, y, x.
+        The layer's array (numpy, dask, ...), axes y, x or z, y, x; then colors, if it has any.
     affine : (4, 4) float array
         Its voxels in order x, y, z to RAS+ mm.
     codes : str or None
@@ -176,25 +176,36 @@ class LayerSnapshot:
     codes: str | None
     notices: tuple[str, ...]
     label_names: dict[int, str]
+    has_colors: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x."""
+        spatial = tuple(int(n) for n in (self.data.shape[:-1] if self.has_colors else self.data.shape)[-3:])
+        return (1, *spatial) if len(spatial) == 2 else (spatial[0], spatial[1], spatial[2])
 
     def volume(self) -> Volume:
-        """Read the array as a volume."""
+        """Read the array as a volume; of colors one gray value is taken, with a notice."""
         data, grid = self._placed()
-        return Volume(data, grid, self.name, self.notices)
+        if not self.has_colors:
+            return Volume(data, grid, self.name, self.notices)
+        gray, words = gray_of_colors(data)
+        return Volume(gray, grid, self.name, (*self.notices, color_notice(self.name, words)))
 
     def label_map(self) -> LabelMap:
         """Read the array as a label map."""
+        if self.has_colors:
+            raise InputError(f"Layer {self.name!r} is a color image; expected whole numbers as labels or mask. Choose a Labels layer.")
         data, grid = self._placed()
         if data.dtype.kind == "f" and not np.array_equal(data, np.round(data)):
             raise InputError(f"Layer {self.name!r} has fractions; expected whole numbers as labels or mask. Convert it to a Labels layer.")
         return LabelMap(data.astype(np.int32), grid, self.name, self.label_names, self.notices)
 
-    def _placed(self) -> tuple[Shaped[np.ndarray, "i j k"], Grid]:
+    def _placed(self) -> tuple[Shaped[np.ndarray, "i j k *colors"], Grid]:
         array = np.asarray(self.data)
-        while array.ndim > 3 and array.shape[0] == 1:
-            array = array[0]
-        array = (array[None] if array.ndim == 2 else array).transpose(2, 1, 0)
-        grid = Grid(array.shape, self.affine)
+        colors = array.shape[-1:] if self.has_colors else ()
+        array = np.moveaxis(array.reshape(*self.shape, *colors), (0, 1, 2), (2, 1, 0))
+        grid = Grid((array.shape[0], array.shape[1], array.shape[2]), self.affine)
         return reorient(array, grid, self.codes) if self.codes else (array, grid)
 
 
@@ -204,14 +215,11 @@ def snapshot(layer: Any) -> LayerSnapshot:
     Raises
     ------
     InputError
-        If the layer is no single scalar image in two or three axes.
+        If the layer is no single image in two or three axes.
     """
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    if getattr(layer, "rgb", False):
-        raise InputError(
-            f"Layer {layer.name!r} is a color image; expected one channel. Right-click it and choose 'Split RGB', then pick one."
-        )
-    extra = [int(n) for n in data.shape[:-3]]
+    has_colors = bool(getattr(layer, "rgb", False))
+    extra = [int(n) for n in data.shape[: -4 if has_colors else -3]]
     if max(extra, default=1) > 1:
         raise InputError(
             f"Layer {layer.name!r} holds {int(np.prod(extra))} volumes (shape {tuple(data.shape)}); expected one. "
@@ -220,15 +228,13 @@ def snapshot(layer: Any) -> LayerSnapshot:
     affine, notices = _layer_affine(layer)
     known = _own_metadata(layer)
     display_to_world = np.array(known["display_to_world"]) if known else np.eye(4)
-    return LayerSnapshot(layer.name, data, display_to_world @ affine, known.get("axis_codes"), notices, _label_names(layer))
+    return LayerSnapshot(layer.name, data, display_to_world @ affine, known.get("axis_codes"), notices, _label_names(layer), has_colors)
 
 
 def placement_of(layer: Any) -> Placement:
     """Tell where an Image or Labels layer lies in the world and how it would be drawn by us."""
     taken = snapshot(layer)
-    shape = tuple(int(n) for n in taken.data.shape[-3:])
-    shape = (1, *shape) if len(shape) == 2 else shape
-    canonical = Grid((shape[2], shape[1], shape[0]), taken.affine)
+    canonical = Grid((taken.shape[2], taken.shape[1], taken.shape[0]), taken.affine)
     if taken.codes is None:
         return Placement(canonical)
     return Placement(reorient(np.broadcast_to(np.uint8(0), canonical.shape), canonical, taken.codes)[1])

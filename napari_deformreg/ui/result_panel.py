@@ -204,7 +204,8 @@ class ResultPanel(QWidget):
         self._picture, self._found, self._unmeasured = picture, {}, False
         self._names = {}
         placement = Placement(picture.displacement.grid)
-        reused = fixed_layer is not None and layers.is_drawn_as(fixed_layer, placement)
+        # Colors are hidden: what was compared, and what moved is laid over, is the gray value.
+        reused = fixed_layer is not None and not getattr(fixed_layer, "rgb", False) and layers.is_drawn_as(fixed_layer, placement)
         self._fixed_layer = fixed_layer if reused else None
         wanted = [entry for entry in entries if not (reused and entry[1]["name"] == parts.FIXED)]
         self.message.setText("")

@@ -110,25 +110,6 @@ def test_several_volumes_are_counted_and_the_way_to_pick_is_told(rng, tmp_path):
     assert "no volume 5: it holds 5" in refusal(path, volume=5)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
-def test_color_pictures_name_the_way_to_gray(suffix, rng, tmp_path):
-    path = tmp_path / f"photo{suffix}"
-    sitk.WriteImage(sitk.GetImageFromArray(rng.integers(0, 255, (9, 13, 3)).astype(np.uint8), isVector=True), str(path))
-    message = refusal(path)
-    assert "color image (3 components a voxel)" in message
-    assert "rgb2gray" in message
-    assert read_image(path, volume=1).grid.shape == (13, 9, 1)
-
-
-def test_color_nifti(rng, tmp_path):
-    colors = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    for name in "RGB":
-        colors[name] = rng.integers(0, 255, SHAPE)
-    path = saved(tmp_path / "colors.nii", colors)
-    assert "color image (3 components a voxel)" in refusal(path)
-    np.testing.assert_array_equal(read_image(path, volume=2).data, colors["B"])
-
-
 def test_vectors(rng, tmp_path):
     path = saved(tmp_path / "field.nii", rng.normal(0, 1, (*SHAPE, 1, 3)).astype(np.float32))
     assert "3 components a voxel" in refusal(path)

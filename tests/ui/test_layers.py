@@ -6,7 +6,7 @@ import pytest
 from napari.layers import Image, Layer, Points
 
 from napari_deformreg.errors import InputError
-from napari_deformreg.space import Grid, LabelMap, Landmarks, Volume
+from napari_deformreg.space import Grid, LabelMap, Landmarks, Volume, gray_of_colors
 from napari_deformreg.ui import layers
 
 
@@ -161,13 +161,35 @@ def test_two_dimensional_layer_is_one_slice():
 @pytest.mark.parametrize(
     ("layer", "advice"),
     [
-        (Image(np.zeros((4, 4, 3), np.uint8), rgb=True, name="photo"), "Split RGB"),
+        (Image(np.zeros((5, 2, 4, 4, 3), np.uint8), rgb=True, name="color film"), "holds 5 volumes"),
         (Image(np.zeros((5, 2, 3, 4)), name="film"), "holds 5 volumes"),
     ],
 )
 def test_unusable_layers_are_refused_with_advice(layer, advice):
     with pytest.raises(InputError, match=advice):
         layers.snapshot(layer)
+
+
+@pytest.mark.parametrize("opacity", [False, True])
+@pytest.mark.parametrize("lead", [(), (1,), (1, 1), (4,)])
+def test_a_color_layer_is_read_like_the_file(lead, opacity, rng):
+    """One gray value with a notice, in the place that a gray layer of this scale has."""
+    colors = rng.integers(0, 255, (*lead, 5, 6, 4 if opacity else 3)).astype(np.uint8)
+    if opacity:
+        colors[..., 3] = 255
+    scale = (3.0, 2.0, 0.5)[-min(max(len(lead), 0) + 2, 3) :]
+    layer = Image(colors, rgb=True, name="section", scale=(*[1.0] * (len(lead) + 2 - len(scale)), *scale), units="mm")
+    taken = layers.snapshot(layer)
+    volume = taken.volume()
+    slices = lead[-1] if lead else 1
+    in_gray = Image(colors[..., 0].astype(np.float32), scale=layer.scale, units="mm")
+    assert volume.grid == layers.snapshot(in_gray).volume().grid
+    assert layers.placement_of(layer).grid == layers.placement_of(in_gray).grid
+    expected, _ = gray_of_colors(colors.reshape(slices, 5, 6, -1).transpose(2, 1, 0, 3))
+    np.testing.assert_array_equal(volume.data, expected)
+    assert "section is a color image" in " ".join(volume.notices)
+    with pytest.raises(InputError, match="color image; expected whole numbers"):
+        taken.label_map()
 
 
 def test_fractional_labels_are_refused():

@@ -102,6 +102,34 @@ def test_registers_for_real(viewer, dock, qtbot, inputs):
     dock.shut_down()
 
 
+def test_color_layers_are_registered_by_their_gray_value(viewer, qtbot):
+    """As napari opens pictures of sections; the notice is in the dock, and what is compared is what is shown."""
+    rows, columns = np.indices((48, 64))
+
+    def section(x):
+        dark = np.exp(-(((rows - 24) / 9) ** 2) - ((columns - x) / 12) ** 2)
+        return (245 - dark[..., None] * (90, 200, 60)).astype(np.uint8)
+
+    for name, x in (("fixed", 32), ("moving", 35)):
+        viewer.add_layer(Image(section(x), rgb=True, name=name))
+    dock = RegisterDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Register")
+    choose(dock, viewer, ("fixed", "moving"))
+    dock.page.set_settings(QUICK)
+    press(dock.page.register_button, qtbot)
+    wait_until_shown(dock, qtbot)
+    found = result_of(viewer)
+    assert {parts.FIXED, parts.MOVED} <= set(found)
+    assert not viewer.layers["fixed"].visible
+    fixed, moved = (np.asarray(found[part].data)[0] for part in (parts.FIXED, parts.MOVED))
+    assert fixed[0, 0] < 2 < 150 < fixed.max(), "background is 0, stain is not"
+    assert np.unravel_index(moved.argmax(), moved.shape) == pytest.approx((24, 32), abs=1)
+    text = dock.result.summary.text.text()
+    for name in ("fixed", "moving"):
+        assert f"{name} is a color image" in text
+    dock.shut_down()
+
+
 def test_results_lie_on_the_fixed_image(viewer, dock, qtbot):
     press(dock.page.register_button, qtbot)
     wait_until_shown(dock, qtbot)
