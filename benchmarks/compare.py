@@ -41,7 +41,9 @@ OURS = {"ours fast": "fast", "ours": "default", "ours best": "best"}
 PEERS = ("greedy", "syn", "elastix", "fireants")
 SCRIPT = Path(__file__).with_name("tools.py")
 
-ACCURACY = (("dice_mean", "Dice", 1.0), ("tre_mm_liver", "TRE mm (liver)", -1.0), ("tre_mm_mean", "TRE mm", -1.0))
+ACCURACY = (
+    ("dice_mean", "Dice", 1.0), ("tre_mm_liver", "TRE mm (liver)", -1.0), ("tre_mm_mean", "TRE mm", -1.0), ("tre_px_mean", "TRE px", -1.0),
+)  # fmt: skip
 """What judges a case: the first of these that the referee gives; heading; whether more is better."""
 
 

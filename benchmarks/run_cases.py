@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pixel_landmarks import pixel_errors
+
 # The command of the Python that runs this script, whatever else is on the PATH.
 DEFORMREG = shutil.which("deformreg", path=str(Path(sys.executable).parent)) or "deformreg"
 
@@ -46,6 +48,8 @@ COLUMNS = (
     ("tre_mm_mean", "TRE mean mm", ".2f"),
     ("tre_mm_median", "TRE median mm", ".2f"),
     ("tre_mm_liver", "TRE liver mm", ".2f"),
+    ("tre_px_mean", "TRE mean px", ".2f"),
+    ("tre_px_median", "TRE median px", ".2f"),
     ("moved_mm_median", "motion median mm", ".2f"),
     ("fold_digital_pct", "digital folds %", ".4g"),
     ("fold_digital_pct_whole", "the same, whole grid %", ".4g"),
@@ -118,13 +122,13 @@ def scored(case: Path, out: Path, score: Score) -> dict[str, Any]:
 
 
 def load_referee(path: Path) -> Score:
-    """Import the referee script's `score`."""
+    """Import the referee script's `score`; landmarks in pixels are scored beside it."""
     spec = importlib.util.spec_from_file_location("referee", path)
     if spec is None or spec.loader is None:
         raise SystemExit(f"Expected a Python script as --referee; got {path}.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.score  # type: ignore[no-any-return]
+    return lambda case, transform: module.score(case, transform) | pixel_errors(Path(case), transform)
 
 
 def _cell(row: dict[str, Any], key: str, form: str) -> str:

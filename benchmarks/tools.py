@@ -10,7 +10,8 @@ the transform, reading included, without the start of the program and its librar
 greedy: the steps of its manual (affine from the image centers, then NCC of radius 2 or, between two modalities, NMI; 100x50x10).
 syn: ANTsPy's 'SyN' with all defaults (affine, then Mattes, 40x20x0). elastix: affine and a B-spline of 10 mm with its documented defaults
 (Mattes, adaptive stochastic gradient descent, 4 resolutions), by the program `elastix`, else by itk-elastix. fireants: its
-quick start (affine, then greedy with local correlation), on a GPU. Every peer sees the raw images alone, a slice as a true 2-D image.
+quick start (affine, then greedy with local correlation), on a GPU. Every peer sees the raw images alone, a slice as a true 2-D image, and
+of colors the same gray value as ours.
 """
 
 from __future__ import annotations
@@ -159,10 +160,22 @@ def volume(job: Job, side: str) -> Any:
     """Read an image of the case as a 3-D one of one channel."""
     import SimpleITK as sitk
 
-    image = sitk.ReadImage(str(job.find(side)), sitk.sitkFloat32)
+    image = sitk.ReadImage(str(job.find(side)))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        image = gray_of_section(image)
+    image = sitk.Cast(image, sitk.sitkFloat32)
     if image.GetDimension() == 4:
         image = image[..., 0]
     return sitk.JoinSeries(image) if image.GetDimension() == 2 else image
+
+
+def gray_of_section(image: Any) -> Any:
+    """Return what ours compares of a stained section on a bright slide: its luma (ITU-R BT.709), inverted, so that background is 0."""
+    import SimpleITK as sitk
+
+    parts = [sitk.VectorIndexSelectionCast(image, n, sitk.sitkFloat32) for n in range(3)]
+    luma = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+    return float(sitk.GetArrayViewFromImage(luma).max()) - luma
 
 
 def lifted(job: Job, field: Any) -> str:
