@@ -35,7 +35,7 @@ Score = Callable[[str, str], dict[str, Any]]
 PRESET_OF_KIND = {
     "brain_t1_t2": "multimodal",
     "brain2d": "slice-2d",
-    "histology": "slice-2d",
+    "histology": "generic",
     "brain": "brain-mri",
     "lung_ct": "lung-ct",
     "liver": "abdomen",

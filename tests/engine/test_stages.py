@@ -241,6 +241,13 @@ def test_memory_that_runs_out_at_a_fine_level_leaves_the_coarser_result(pair, mo
     assert result.displacement.displacement_mm.any()
 
 
+def test_slices_of_scans_take_all_steps_and_large_sections_keep_within_the_budget():
+    settings = Settings.from_preset("slice-2d")
+    brain, section = (plan_levels(Grid((*shape, 1), np.eye(4)), settings, torch.device("cpu")) for shape in ((216, 291), (1780, 1466)))
+    assert [level.steps for level in brain] == [60, 60, 60, 60, 60]
+    assert [level.steps for level in section] == [60, 60, 15, 60, 15]
+
+
 def test_levels_keep_within_the_cpu_budget():
     grid = Grid((160, 192, 224), np.eye(4))
     levels = plan_levels(grid, Settings(), torch.device("cpu"))
