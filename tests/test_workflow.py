@@ -383,3 +383,32 @@ def test_notices_of_labels_reach_the_report(engine: StandIn, pair: PhantomPair, 
     workflow.write_outcome(outcome, tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["provenance"]["notices"].count("Labels were mended.") == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_colors_are_carried_channel_by_channel_and_are_transparent_outside(suffix: str, depth: Any, rng: Any, tmp_path: Path) -> None:
+    """As SimpleITK resamples a vector image; what lies outside the moving picture cannot be seen."""
+    largest = np.iinfo(depth).max
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((30, 40), np.uint8)), str(tmp_path / "fixed.png"))
+    moving = sitk.GetImageFromArray(rng.integers(0, largest, (34, 38, 3)).astype(depth), isVector=True)
+    sitk.WriteImage(moving, str(tmp_path / f"moving{suffix}"))
+    turn = sitk.Euler3DTransform((20.0, 15.0, 0.0), 0.0, 0.0, 0.2, (3.0, -2.0, 0.0))
+    sitk.WriteTransform(turn, str(tmp_path / "turn.tfm"))
+    workflow.apply_transform_file(tmp_path / "turn.tfm", tmp_path / f"moving{suffix}", tmp_path / "fixed.png", tmp_path / f"moved{suffix}")
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"moved{suffix}")))
+    assert found.dtype == depth
+    like = sitk.JoinSeries(sitk.ReadImage(str(tmp_path / "fixed.png")))
+    inside = sitk.Resample(sitk.JoinSeries(sitk.Image(38, 34, sitk.sitkUInt8) + 1), like, turn, sitk.sitkNearestNeighbor, 0)
+    seen = sitk.GetArrayFromImage(inside)[0] > 0
+    assert (found[seen][:, 3] == largest).all()
+    assert (found[~seen] == 0).all()
+    expected = sitk.GetArrayFromImage(sitk.Resample(sitk.JoinSeries(moving), like, turn, sitk.sitkLinear, 0.0))[0].astype(float)
+    assert 0.5 < seen.mean() < 1
+    assert np.abs(found[..., :3].astype(float) - expected)[seen].max() <= 1
+
+
+def test_a_gray_image_becomes_no_color_picture(case: Any, tmp_path: Path) -> None:
+    paths, out, _, _ = case
+    with pytest.raises(InputError, match="has no colors"):
+        workflow.apply_transform_file(out / "fixed_to_moving.h5", paths.moving, paths.fixed, tmp_path / "moved.png")

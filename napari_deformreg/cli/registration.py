@@ -82,7 +82,8 @@ def _add_apply(commands: Any) -> None:
     parser.add_argument("transform", metavar="TRANSFORM", help="from the new grid to the image: fixed_to_moving.h5 for moving images")
     parser.add_argument("image", metavar="IMAGE", help="what to resample; FILE@N is volume N (from 0) of a 4-D file")
     parser.add_argument("--like", metavar="FIXED", required=True, help="the image whose grid the output gets")
-    parser.add_argument("--out", metavar="FILE", required=True, help="where to write; the suffix names the format")
+    formats = "the suffix names the format; .png or .tif keeps the colors of a picture"
+    parser.add_argument("--out", metavar="FILE", required=True, help=f"where to write; {formats}")
     parser.add_argument("--labels", action="store_true", help="IMAGE holds whole numbers that must not be mixed")
     parser.set_defaults(command=_apply)
 

@@ -21,7 +21,7 @@ from .displacement_images import read_itk_field, read_nifti_field
 from .elastix_points import read_elastix_points, write_elastix_points
 from .elastix_transforms import read_text_transform
 from .itk_hdf5 import read_itk_hdf5, write_itk_hdf5
-from .itk_images import read_itk_image, read_picture, write_itk_image
+from .itk_images import read_itk_image, read_picture, write_itk_image, write_picture
 from .itk_transforms import read_itk_transform, write_itk_matrix, write_itk_transform
 from .label_names import names_beside, read_label_names
 from .landmark_pairs import WeightedPairs, read_bigwarp, read_pairs, write_bigwarp, write_pairs
@@ -67,6 +67,9 @@ WRITERS: dict[str, Callable[[Path, Shaped[np.ndarray, "i j k"], Grid], None]] = 
     ".nrrd": write_itk_image,
 }
 """Image suffix -> its writer; one file each, so that a write is whole or not at all."""
+
+COLOR_WRITERS = {".png": write_picture, ".tif": write_picture, ".tiff": write_picture}
+"""Picture suffix -> the writer of colors with opacity; JPEG has none."""
 
 TRANSFORM_READERS: dict[str, Callable[[Path], TransformChain]] = {
     ".h5": read_itk_hdf5,
@@ -114,12 +117,13 @@ LANDMARK_SUFFIXES = tuple(LANDMARK_READERS)
 """Suffixes of landmark files."""
 
 __all__ = [
-    "LANDMARK_READERS", "LANDMARK_SUFFIXES", "LANDMARK_WRITERS", "READERS", "RESULT_FILES", "REVIEW_FILES", "TRANSFORM_READERS",
-    "TRANSFORM_WRITERS", "WRITERS", "Convention", "DescribedTransform", "ImageFile", "PairFiles", "ResultFolder", "ReviewFiles",
-    "WeightedPairs", "atomic_file", "atomic_folder", "check_result_folder_target", "image_groups", "open_result_folder", "read_bigwarp",
-    "read_described_transform", "read_described_transforms", "read_image", "read_label_names", "read_labels", "read_landmarks",
-    "read_pair_list", "read_pairs", "read_review_files", "read_transform", "review_entries", "split_volume_suffix", "suffix_of",
-    "write_bigwarp", "write_image", "write_labels", "write_landmarks", "write_pairs", "write_review_files", "write_transform",
+    "COLOR_WRITERS", "LANDMARK_READERS", "LANDMARK_SUFFIXES", "LANDMARK_WRITERS", "READERS", "RESULT_FILES", "REVIEW_FILES",
+    "TRANSFORM_READERS", "TRANSFORM_WRITERS", "WRITERS", "Convention", "DescribedTransform", "ImageFile", "PairFiles", "ResultFolder",
+    "ReviewFiles", "WeightedPairs", "atomic_file", "atomic_folder", "check_result_folder_target", "image_groups", "open_result_folder",
+    "read_bigwarp", "read_colors", "read_described_transform", "read_described_transforms", "read_image", "read_label_names", "read_labels",
+    "read_landmarks", "read_pair_list", "read_pairs", "read_review_files", "read_transform", "review_entries", "split_volume_suffix",
+    "suffix_of", "write_bigwarp", "write_colors", "write_image", "write_labels", "write_landmarks", "write_pairs", "write_review_files",
+    "write_transform",
 ]  # fmt: skip
 
 
@@ -144,6 +148,31 @@ def read_image(path: str | os.PathLike[str], volume: int | None = None, *, allow
     """
     file = existing_file(path)
     return to_volume(_row(READERS, file, "read")(file), file, volume, allow_constant)
+
+
+def read_colors(path: str | os.PathLike[str]) -> tuple[Volume, ...]:
+    """Read the channels of a color image, each placed in the world: red, green, blue, perhaps opacity. Of any other image: none.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not what its suffix says, or truncated.
+    InputError
+        If there is no file, or its content cannot be used.
+    """
+    file = existing_file(path)
+    raw = _row(READERS, file, "read")(file)
+    return tuple(to_volume(raw, file, n, True) for n in range(raw.data.shape[3])) if raw.has_colors else ()
+
+
+def write_colors(path: str | os.PathLike[str], colors: Sequence[Volume]) -> None:
+    """Write red, green, blue and opacity of a slice as a picture, 8 bits where they fit; the suffix names the format (see `COLOR_WRITERS`).
+
+    Its pixels are the voxels of the grid; its place in the world is not kept.
+    """
+    values = np.stack([channel.data for channel in colors], axis=-1).round()
+    kind: type[np.uint8 | np.uint16] = np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.uint16
+    _row(COLOR_WRITERS, Path(path), "write")(Path(path), values.clip(0, np.iinfo(kind).max).astype(kind))
 
 
 def read_labels(path: str | os.PathLike[str], volume: int | None = None) -> LabelMap:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8, UInt16
 
 from ..errors import FileFormatError, InputError
 from ..space import Grid
@@ -74,6 +74,24 @@ def write_itk_image(path: Path, data: Shaped[np.ndarray, "i j k"], grid: Grid) -
     with atomic_file(path) as partial:
         try:
             sitk.WriteImage(image, str(partial), useCompression=True, compressionLevel=1)
+        except RuntimeError as error:
+            raise InputError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+def write_picture(path: Path, colors: UInt8[np.ndarray, "i j k c"] | UInt16[np.ndarray, "i j k c"]) -> None:
+    """Write the colors of a slice as a PNG or TIFF picture: i to the right, j down.
+
+    Raises
+    ------
+    InputError
+        If they are no slice, or the file cannot be written.
+    """
+    if colors.shape[2] != 1:
+        raise InputError(f"A picture has one slice; got {colors.shape[2]}. Write .nii.gz instead, for one gray value.")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(colors[:, :, 0].swapaxes(0, 1)), isVector=True)
+    with atomic_file(path) as partial:
+        try:
+            sitk.WriteImage(image, str(partial))
         except RuntimeError as error:
             raise InputError(f"Cannot write {path}: {reason(error)}.") from error
 

@@ -8,8 +8,21 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
-from ..io import read_image, read_labels, read_landmarks, read_transform, split_volume_suffix, write_image, write_labels, write_landmarks
-from ..space import AffineTransform, DisplacementField, InversePoints, Landmarks, Transform, TransformChain, invert_points
+from ..io import (
+    COLOR_WRITERS,
+    read_colors,
+    read_image,
+    read_labels,
+    read_landmarks,
+    read_transform,
+    split_volume_suffix,
+    suffix_of,
+    write_colors,
+    write_image,
+    write_labels,
+    write_landmarks,
+)
+from ..space import AffineTransform, DisplacementField, Grid, InversePoints, Landmarks, Transform, TransformChain, Volume, invert_points
 from .inputs import AnyPath
 
 
@@ -25,7 +38,7 @@ def apply_transform_file(transform: AnyPath, image: AnyPath, like: AnyPath, out:
     like : path
         The image whose grid the output gets.
     out : path
-        Where to write.
+        Where to write; a color image keeps its colors in a ``.png`` or ``.tif``, transparent where there is nothing of it.
     labels : bool
         Whether the image holds whole numbers that must not be mixed.
 
@@ -41,8 +54,25 @@ def apply_transform_file(transform: AnyPath, image: AnyPath, like: AnyPath, out:
     if labels:
         structures = read_labels(*split_volume_suffix(image))
         write_labels(out, replace(resample_labels(structures, grid, chain), label_names=structures.label_names))
+    elif suffix_of(out, COLOR_WRITERS) is not None:
+        write_colors(out, _moved_colors(image, grid, chain))
     else:
         write_image(out, resample(read_image(*split_volume_suffix(image), allow_constant=True), grid, chain))
+
+
+def _moved_colors(image: AnyPath, grid: Grid, chain: TransformChain) -> list[Volume]:
+    """Pull each channel of a color image; opacity is 0 outside its field of view."""
+    from ..engine import resample
+
+    path, volume = split_volume_suffix(image)
+    colors = list(read_colors(path)) if volume is None else []
+    if not colors:
+        raise InputError(f"{image} has no colors; expected an RGB or RGBA image for a picture as output. Write .nii.gz, .mha or .nrrd.")
+    if len(colors) == 3:
+        # In the finest depth that holds all values: what is opaque has the largest number.
+        largest = np.iinfo(np.uint8 if max(channel.data.max() for channel in colors) <= np.iinfo(np.uint8).max else np.uint16).max
+        colors.append(replace(colors[0], data=np.full_like(colors[0].data, largest)))
+    return [resample(channel, grid, chain) for channel in colors]
 
 
 def apply_points_file(transform: AnyPath, points: AnyPath, out: AnyPath, *, inverse: bool = False) -> Landmarks:
