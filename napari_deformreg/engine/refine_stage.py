@@ -174,8 +174,7 @@ def _level_steps(
     place = partial(Step, "refine", level=number, levels=len(progress.levels), count=level.steps)
     barrier_from = level.steps - run.settings.folds.barrier_steps if last else level.steps
     for index in range(level.steps):
-        # In a slice torch's second thread has next to nothing to do, and waiting it keeps a core from everybody: three times slower.
-        with guarded(), one_torch_thread() if level.grid.is_2d else nullcontext():
+        with guarded(), one_torch_thread() if run.device.type == "cpu" else nullcontext():
             loss = optimizer.step(barrier=index >= barrier_from)
         message = f"Refining at {level.grid.spacing.mean():.2g} mm"
         run.heed((yield run.placed(place(index=index + 1, loss=loss, message=message), progress.done(number, index + 1))))
