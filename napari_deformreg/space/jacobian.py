@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Float32
 from numba import njit
 
 from ..errors import InputError
+from . import planar_folds
 from .grid import Grid
 from .slabs import run_slabs
 
@@ -49,6 +50,11 @@ def digital_fold_mask(displacement_vox: Float[np.ndarray, "i j k 3"], margin: fl
     InputError
         If the array is no vector field on a 2-D or 3-D lattice, or not finite.
     """
+    planes = planar_folds.as_planes(displacement_vox)
+    if planes is not None:
+        low, total = planar_folds.low_determinants(planes, margin)
+        _check_finite(total)
+        return low
     u = _prepared(displacement_vox)
     out = np.empty(u.shape[:-1], dtype=np.bool_)
     run_slabs(_fold_kernel_3d if u.ndim == 4 else _fold_kernel_2d, u.shape[0], u, float(margin), out)
@@ -60,7 +66,12 @@ def digital_minimum(displacement_vox: Float[np.ndarray, "i j k 3"]) -> Float32[n
 
     The two star determinants, whose identity value is 2, are halved. The rim is treated as in `digital_fold_mask`.
     """
-    return _on_lattice(displacement_vox, _minimum_kernel_3d, _minimum_kernel_2d)
+    planes = planar_folds.as_planes(displacement_vox)
+    if planes is None:
+        return _on_lattice(displacement_vox, _minimum_kernel_3d, _minimum_kernel_2d)
+    smallest, total = planar_folds.smallest_determinants(planes)
+    _check_finite(total)
+    return smallest
 
 
 def ndv(displacement_vox: Float[np.ndarray, "i j k 3"]) -> Float32[np.ndarray, "i j k"]:
@@ -96,10 +107,14 @@ def _prepared(displacement_vox: Float[np.ndarray, "i j k 3"]) -> np.ndarray:
     if len(axes) == 2:
         u = u.reshape(u.shape[axes[0]], u.shape[axes[1]], 3)[..., axes]
     u = np.ascontiguousarray(u, dtype=np.float32 if u.dtype == np.float32 else np.float64)
-    # One NaN or infinity makes the sum NaN or infinite; cheaper than testing each of millions of numbers.
-    if not np.isfinite(u.sum(dtype=np.float64)):
-        raise InputError("The displacement has NaN or infinite vectors; expected finite voxels.")
+    _check_finite(float(u.sum(dtype=np.float64)))
     return u
+
+
+def _check_finite(total: float) -> None:
+    """Refuse a field by its sum: one NaN or infinity makes that NaN or infinite; cheaper than testing each of millions of numbers."""
+    if not np.isfinite(total):
+        raise InputError("The displacement has NaN or infinite vectors; expected finite voxels.")
 
 
 def _on_lattice(displacement_vox: Float[np.ndarray, "i j k 3"], kernel_3d: Any, kernel_2d: Any) -> Float32[np.ndarray, "i j k"]:
