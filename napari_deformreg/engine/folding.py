@@ -15,8 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..space.jacobian import digital_fold_mask, digital_minimum
-from .kernels import fold_cpu
-from .sampling import compose
+from .kernels import fold_cpu, inverse_cpu
 
 REPAIR_PASSES = 60
 """Passes of the repair at most; planted folds of several voxels take under ten."""
@@ -252,19 +251,15 @@ def invert_field(
     enough_vox : float
         Mean residual at which no further pass is made.
     """
-    best, best_miss = start, float("inf")
-    inverse = start
+    u, inverse = (np.ascontiguousarray(given[0].cpu().numpy()) for given in (field, start))
     del start  # full-resolution fields are what fills the memory
-    for _ in range(INVERSE_PASSES):
-        residual = compose(field, inverse)
-        squares = residual[:, 0].square()
-        for axis in (1, 2):
-            squares.addcmul_(residual[:, axis], residual[:, axis])
-        miss = float(squares.sqrt_().mean())
+    best, best_miss = inverse, float("inf")
+    for left in reversed(range(INVERSE_PASSES)):
+        # After the last pass there is no further step to take.
+        step, miss = inverse_cpu.inverse_step(u, inverse) if left else (inverse, inverse_cpu.mean_residual(u, inverse))
         if miss < best_miss:
             best, best_miss = inverse, miss
         if best is not inverse or miss <= enough_vox:
             break
-        step = fold_cpu.inverse_update(np.ascontiguousarray(inverse[0].cpu().numpy()), np.ascontiguousarray(residual[0].cpu().numpy()))
-        inverse = torch.from_numpy(step)[None].to(field.device)
-    return best, best_miss
+        inverse = step
+    return torch.from_numpy(best)[None].to(field.device), best_miss

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from importlib.metadata import version
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -189,6 +188,5 @@ def _export(
 
 def _to_world(field: Tensor, grid: Grid, original: Grid) -> DisplacementField:
     """Turn voxels of the canonical grid into world mm on the fixed image's own grid."""
-    millimeters = displacement_vox_to_mm(to_array(field), grid)
-    turned, _ = reorient(millimeters, grid, axis_codes(original))
-    return DisplacementField(original, np.ascontiguousarray(turned))
+    turned, _ = reorient(field[0].movedim(0, -1).numpy(), grid, axis_codes(original))
+    return DisplacementField(original, displacement_vox_to_mm(turned, grid))

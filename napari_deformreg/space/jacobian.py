@@ -125,10 +125,14 @@ def _on_lattice(displacement_vox: Float[np.ndarray, "i j k 3"], kernel_3d: Any, 
 
 
 def _mapped(vectors: Float[np.ndarray, "i j k 3"], matrix: Float[np.ndarray, "3 3"]) -> Float32[np.ndarray, "i j k 3"]:
-    flat = np.ascontiguousarray(vectors).reshape(-1, 3)
-    out = np.empty(flat.shape, dtype=np.float32)
-    run_slabs(_linear_kernel, len(flat), flat, np.ascontiguousarray(matrix, dtype=np.float64), out)
-    return out.reshape(vectors.shape)
+    """Map every vector; the result is contiguous, however the given ones lie in memory (turned, or component by component)."""
+    out = np.empty(vectors.shape, dtype=np.float32)
+    matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+    if vectors.flags.c_contiguous:
+        run_slabs(_linear_kernel, out.size // 3, vectors.reshape(-1, 3), matrix, out.reshape(-1, 3))
+    else:
+        run_slabs(_strided_linear_kernel, len(out), vectors, matrix, out)
+    return out
 
 
 @_compiled
@@ -137,6 +141,21 @@ def _linear_kernel(first: int, stop: int, vectors: Any, matrix: Any, out: Any) -
         x, y, z = vectors[n, 0], vectors[n, 1], vectors[n, 2]
         for row in range(3):
             out[n, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z
+
+
+_PLANES = 16  # numbers of a line of the cache: whichever axis lies densely in memory, a line is used up before it is given away
+
+
+@_compiled
+def _strided_linear_kernel(first: int, stop: int, vectors: Any, matrix: Any, out: Any) -> None:
+    nj, nk = out.shape[1:3]
+    for block in range(first, stop, _PLANES):
+        for j in range(nj):
+            for i in range(block, min(block + _PLANES, stop)):
+                for k in range(nk):
+                    x, y, z = vectors[i, j, k, 0], vectors[i, j, k, 1], vectors[i, j, k, 2]
+                    for row in range(3):
+                        out[i, j, k, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z
 
 
 @_compiled

@@ -10,6 +10,7 @@ from napari_deformreg.engine.kernels import (
     feature_cpu,
     field_cpu,
     fold_cpu,
+    inverse_cpu,
     lncc_cpu,
     mind_cpu,
     nmi_cpu,
@@ -305,4 +306,13 @@ def test_inverse_update(rng, shape):
     for axis in range(3):
         if shape[axis] > 1:
             expected -= np.gradient(w, axis=1 + axis) * r[axis]
-    assert_same(fold_cpu.inverse_update(w, r), expected)
+    assert_same(inverse_cpu.inverse_update(w, r), expected)
+
+
+def test_an_inverse_step_is_the_update_by_the_residual(rng, shape):
+    u, w = field(rng, shape, 1), field(rng, shape, 1)
+    residual = cpu.compose(u, w)
+    step, miss = inverse_cpu.inverse_step(u, w)
+    assert_same(step, inverse_cpu.inverse_update(w, residual))
+    assert miss == pytest.approx(np.linalg.norm(residual.astype(np.float64), axis=0).mean(), rel=1e-5)
+    assert inverse_cpu.mean_residual(u, w) == pytest.approx(miss, rel=1e-6)

@@ -166,6 +166,18 @@ def test_strided_views_are_read_right() -> None:
     np.testing.assert_array_equal(digital_minimum(view), digital_minimum(np.ascontiguousarray(view)))
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_vectors_of_turned_and_flipped_views_get_the_same_mm(order: tuple[int, ...]) -> None:
+    grid = Grid((20, 19, 18), np.array([[0.0, 2.0, 0.1, 5], [-1.5, 0, 0, 6], [0, 0.2, 3.0, 7], [0, 0, 0, 1]]))
+    stored = np.random.default_rng(6).normal(0, 2, (3, 20, 19, 18)).astype(np.float32)
+    view = np.moveaxis(stored, 0, -1).transpose(*order, 3)[::-1, :, ::-1]
+    expected = np.einsum("ijkc,dc->ijkd", view.astype(np.float64), grid.affine[:3, :3])
+    found = displacement_vox_to_mm(view, grid)
+    assert found.flags.c_contiguous
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-5)
+    np.testing.assert_array_equal(found, displacement_vox_to_mm(np.ascontiguousarray(view), grid))
+
+
 @pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 4, 2), (1, 1, 4, 3)])
 def test_refuses_what_is_no_field(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="Expected vectors"):

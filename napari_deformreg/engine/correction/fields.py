@@ -13,7 +13,7 @@ from ...result import FieldPatch
 from ...space import Box, DisplacementField, Grid, invert_points
 from ...space.box import voxels_per_mm
 from ...space.jacobian import digital_fold_mask, displacement_mm_to_vox, displacement_vox_to_mm
-from ..kernels import cpu, fold_cpu
+from ..kernels import cpu, inverse_cpu
 
 DAMPED_STEP = 0.4
 """Part of what is missing that the inverse takes up where a whole step led away."""
@@ -160,7 +160,7 @@ def _improved(
     off = np.einsum("dijk,dijk->ijk", left, left)
     refused = np.zeros(off.shape, bool)
     for _ in range(passes):
-        trial = np.where(refused, inverse - DAMPED_STEP * left, fold_cpu.inverse_update(inverse, left))
+        trial = np.where(refused, inverse - DAMPED_STEP * left, inverse_cpu.inverse_update(inverse, left))
         found = residual(trial)
         square = np.einsum("dijk,dijk->ijk", found, found)
         better = square < off

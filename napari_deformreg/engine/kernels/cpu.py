@@ -13,20 +13,9 @@ from numba import njit
 
 from ...space.slabs import run_slabs
 from . import slice_cpu
-from .lattice import cell, long_rows, row_axes
+from .lattice import between_eight, cell, long_rows, row_axes
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
-
-
-@njit(inline="always", **_JIT)
-def _eight(flat, p, step_j, step_i, step_k, weights, low, high):  # type: ignore[no-untyped-def]
-    """Interpolate at eight places of a flattened array; `weights` are of the four rows, `low` and `high` of the places within a row."""
-    q, r = p + step_j, p + step_i
-    s = r + step_j
-    w, x, y, z = weights
-    return low * (w * flat[p] + x * flat[q] + y * flat[r] + z * flat[s]) + high * (
-        w * flat[p + step_k] + x * flat[q + step_k] + y * flat[r + step_k] + z * flat[s + step_k]
-    )
 
 
 @njit(**_JIT)
@@ -51,11 +40,11 @@ def _compose_slab(first, stop, outer, inner, scale_outer, scale_inner, out):  # 
                 weights = ua * ub, ua * wb, wa * ub, wa * wb
                 p = np.uintp(a) * plane + np.uintp(b) * row + np.uintp(c)
                 si, sj, sk = np.uintp(da) * plane, np.uintp(db) * row, np.uintp(dc)
-                out[0, i, j, k] = d0 + _eight(flat, p, sj, si, sk, weights, uc, wc)
+                out[0, i, j, k] = d0 + between_eight(flat, p, sj, si, sk, weights, uc, wc)
                 p += size
-                out[1, i, j, k] = d1 + _eight(flat, p, sj, si, sk, weights, uc, wc)
+                out[1, i, j, k] = d1 + between_eight(flat, p, sj, si, sk, weights, uc, wc)
                 p += size
-                out[2, i, j, k] = d2 + _eight(flat, p, sj, si, sk, weights, uc, wc)
+                out[2, i, j, k] = d2 + between_eight(flat, p, sj, si, sk, weights, uc, wc)
 
 
 def compose(outer: np.ndarray, inner: np.ndarray, scale_outer: float = 1.0, scale_inner: float = 1.0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Compiled kernels against folds: push single determinants over a margin by the smallest change of the field, and invert a field.
+"""Compiled kernels against folds: push single determinants over a margin by the smallest change of the field.
 
 They work on the few voxels that fold and run on the CPU for either device. Fields are float32 (3, i, j, k) in voxels.
 """
@@ -178,32 +178,3 @@ def _corners(field: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     corners = corner_offsets(axes)
     determinants = np.array([np.linalg.det(corner[:, list(axes)].astype(float)) for corner in corners])
     return corners, np.array(axes), np.sign(determinants), np.abs(determinants)
-
-
-@njit(**_JIT)
-def _inverse_update_slab(first, stop, inverse, residual, out):  # type: ignore[no-untyped-def]
-    _, ni, nj, nk = inverse.shape
-    for i in range(first, stop):
-        im, ip = max(i - 1, 0), min(i + 1, ni - 1)
-        for j in range(nj):
-            jm, jp = max(j - 1, 0), min(j + 1, nj - 1)
-            for k in range(nk):
-                km, kp = max(k - 1, 0), min(k + 1, nk - 1)
-                # Along an axis of one voxel both ends are the same, and the slope is 0.
-                a = residual[0, i, j, k] / max(ip - im, 1)
-                b = residual[1, i, j, k] / max(jp - jm, 1)
-                c = residual[2, i, j, k] / max(kp - km, 1)
-                for d in range(3):
-                    w = inverse[d]
-                    change = (w[ip, j, k] - w[im, j, k]) * a + (w[i, jp, k] - w[i, jm, k]) * b + (w[i, j, kp] - w[i, j, km]) * c
-                    out[d, i, j, k] = w[i, j, k] - residual[d, i, j, k] - change
-
-
-def inverse_update(inverse: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Return w - (I + Dw) r: one Newton-like step of the inverse displacement w for the residual r(x) = w(x) + u(x + w(x)).
-
-    (I + Du)^-1 at x + w(x) equals I + Dw(x) for the true inverse, so no matrix has to be solved.
-    """
-    out = np.empty_like(inverse)
-    run_slabs(_inverse_update_slab, inverse.shape[1], inverse, residual, out)
-    return out

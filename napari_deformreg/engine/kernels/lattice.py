@@ -37,3 +37,14 @@ def cell(position, size):  # type: ignore[no-untyped-def]
     if low >= size - 1:
         low = max(size - 2, 0)
     return low, (1 if size > 1 else 0), p - np.float32(low)
+
+
+@njit(inline="always", **_JIT)
+def between_eight(flat, p, step_j, step_i, step_k, weights, low, high):  # type: ignore[no-untyped-def]
+    """Interpolate at eight places of a flattened array; `weights` are of the four rows, `low` and `high` of the places within a row."""
+    q, r = p + step_j, p + step_i
+    s = r + step_j
+    w, x, y, z = weights
+    return low * (w * flat[p] + x * flat[q] + y * flat[r] + z * flat[s]) + high * (
+        w * flat[p + step_k] + x * flat[q + step_k] + y * flat[r + step_k] + z * flat[s + step_k]
+    )
