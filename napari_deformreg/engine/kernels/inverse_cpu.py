@@ -110,5 +110,5 @@ def inverse_step(field: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, fl
 
 
 def _stepped(field: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> float:
-    total: float = sum(run_slabs(_step_slab, inverse.shape[1], field, inverse, out))
-    return total / inverse[0].size
+    parts = run_slabs(_step_slab, inverse.shape[1], field, inverse, out)
+    return float(sum(parts)) / float(inverse[0].size)
