@@ -115,6 +115,22 @@ def test_resize_and_its_adjoint(rng, shape, other):
     assert float((back * data).sum()) == pytest.approx(float((slope * resized).sum()), rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.parametrize("across", [0, 1, 2])
+def test_slices_are_resized_in_their_plane(rng, across):
+    small, large = [9, 8], [17, 23]
+    small.insert(across, 1)
+    large.insert(across, 1)
+    factors = np.array([1.0, 0.5, 2.0])
+    scale = torch.from_numpy(factors).view(1, 3, 1, 1, 1)
+    for data, other in ((small, tuple(large)), (large, tuple(small))):
+        values = rng.standard_normal((3, *data)).astype(np.float32)
+        expected = torch.nn.functional.interpolate(tensor(values), size=other, mode="trilinear", align_corners=True) * scale
+        assert_same(resize_cpu.resize(values, other, factors), expected)
+        slope = rng.standard_normal((3, *other)).astype(np.float32)
+        back = resize_cpu.resize_adjoint(slope, tuple(data), factors)
+        assert_same(back, reference.resize_adjoint(tensor(slope), tuple(data)) * scale)
+
+
 def test_longest_vector(rng, shape):
     u = field(rng, shape)
     assert field_cpu.longest(u) == pytest.approx(np.sqrt((u**2).sum(axis=0)).max(), rel=1e-6)

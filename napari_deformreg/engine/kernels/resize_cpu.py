@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from ...space.slabs import run_slabs
+from .lattice import row_axes
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -17,6 +18,12 @@ def _places(new: int, old: int) -> tuple[np.ndarray, np.ndarray]:
     at = np.arange(new) * ((old - 1) / max(new - 1, 1))
     low = np.minimum(at.astype(np.int64), max(old - 2, 0))
     return low, (at - low).astype(np.float32)
+
+
+def _rows_last(data: np.ndarray, shape: tuple[int, ...]) -> list[int]:
+    """Return the axes of both lattices in the order of the compiled loops: that of `long_rows` where both are slices in one plane."""
+    axes = row_axes(data.shape[1:])
+    return axes if axes == row_axes(shape) else [0, 1, 2]
 
 
 @njit(**_JIT)
@@ -43,10 +50,13 @@ def _resize_slab(first, stop, data, low_i, up_i, low_j, up_j, low_k, up_k, facto
 
 def resize(data: np.ndarray, shape: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
     """Resample (c, i, j, k) channels to another (i, j, k) shape, each times its factor."""
-    out = np.empty((len(data), *shape), np.float32)
-    (low_i, up_i), (low_j, up_j), (low_k, up_k) = (_places(n, m) for n, m in zip(shape, data.shape[1:], strict=True))
-    run_slabs(_resize_slab, shape[0], data, low_i, up_i, low_j, up_j, low_k, up_k, factors.astype(np.float32), out)
-    return out
+    axes = _rows_last(data, shape)
+    old, new = [data.shape[1 + axis] for axis in axes], [shape[axis] for axis in axes]
+    out = np.empty((len(data), *new), np.float32)
+    (low_i, up_i), (low_j, up_j), (low_k, up_k) = (_places(n, m) for n, m in zip(new, old, strict=True))
+    rows = data.reshape(len(data), *old)
+    run_slabs(_resize_slab, new[0], rows, low_i, up_i, low_j, up_j, low_k, up_k, factors.astype(np.float32), out)
+    return out.reshape(len(data), *shape)
 
 
 @njit(**_JIT)
@@ -87,7 +97,10 @@ def _adjoint_slab(first, stop, data, low_i, up_i, low_j, up_j, low_k, up_k, fact
 
 def resize_adjoint(data: np.ndarray, shape: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
     """Return the derivative by (c, *shape) channels of what `resize` makes of them, given that by its result."""
-    out = np.zeros((len(data), *shape), np.float32)
-    (low_i, up_i), (low_j, up_j), (low_k, up_k) = (_places(n, m) for n, m in zip(data.shape[1:], shape, strict=True))
-    run_slabs(_adjoint_slab, shape[0], data, low_i, up_i, low_j, up_j, low_k, up_k, factors.astype(np.float32), out)
-    return out
+    axes = _rows_last(data, shape)
+    fine, coarse = [data.shape[1 + axis] for axis in axes], [shape[axis] for axis in axes]
+    out = np.zeros((len(data), *coarse), np.float32)
+    (low_i, up_i), (low_j, up_j), (low_k, up_k) = (_places(n, m) for n, m in zip(fine, coarse, strict=True))
+    rows = data.reshape(len(data), *fine)
+    run_slabs(_adjoint_slab, coarse[0], rows, low_i, up_i, low_j, up_j, low_k, up_k, factors.astype(np.float32), out)
+    return out.reshape(len(data), *shape)
