@@ -77,6 +77,7 @@ class LevelOptimizer:
         self.best_velocity = velocity
         self.best_loss = math.inf
         self.losses: list[float] = []
+        self._looked: tuple[Tensor, float, Tensor] | None = None
         self._shape = pair.fixed.grid.shape
         grid = pair.fixed.grid.resized((velocity.shape[2], velocity.shape[3], velocity.shape[4]))
         self._grid = grid
@@ -126,7 +127,7 @@ class LevelOptimizer:
 
     def step(self, barrier: bool = False) -> float:
         """Take one step; returns the loss at the place that the step left."""
-        loss, gradient = self.evaluate(self.velocity)
+        loss, gradient = self._evaluated_here()
         self._remember(loss)
         gradient = smooth(gradient, self._sigmas(self.settings.update_smoothing_vox))
         moved = self._momentum.stepped(self.velocity, gradient, self.settings.step_size_vox, self.settings.flat_region_damping)
@@ -138,6 +139,18 @@ class LevelOptimizer:
             push, _ = push_off_folds(integrate(moving, squarings=count), self.margin)
             self.velocity = self.velocity + push
         return loss
+
+    def begin_at_best(self, offered: list[Tensor]) -> None:
+        """Begin at that of several velocities whose loss is the lowest, the first of equals."""
+        for velocity in offered:
+            loss, gradient = self.evaluate(velocity)
+            if self._looked is None or loss < self._looked[1]:
+                self.velocity, self._looked = velocity, (velocity, loss, gradient)
+
+    def _evaluated_here(self) -> tuple[float, Tensor]:
+        """Return what `evaluate` does at the velocity; where `begin_at_best` has just looked, nothing is computed again."""
+        looked, self._looked = self._looked, None
+        return looked[1:] if looked is not None and looked[0] is self.velocity else self.evaluate(self.velocity)
 
     def _sigmas(self, sigma: float) -> tuple[float, float, float]:
         """Turn a standard deviation in mean spacings into voxels of each axis."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +21,7 @@ from .plan import Level, Progress, plan_levels
 from .prepare import level_pair
 from .pyramid import level_grid
 from .sampling import resize_field, zero_field
-from .tensors import guarded, one_torch_thread
+from .tensors import guarded, threads_beside_kernels
 from .terms import LabelTerm, LandmarkTerm
 
 
@@ -70,7 +69,8 @@ def _one_flow(
             start = _taken_up(optimizer, start, velocity, level)
             last = number == numbers[-1]
             yield from _level_steps(optimizer, number, last, progress, run)
-            velocity = optimizer.velocity if optimizer.falling() else optimizer.finish()
+            with threads_beside_kernels(run.device):
+                velocity = optimizer.velocity if optimizer.falling() else optimizer.finish()
             status = Status.CONVERGED if optimizer.converged() else Status.STEPS_USED_UP
             if number == judged and not _gains_enough(optimizer, flow, run):
                 velocity, status = torch.zeros_like(velocity), Status.KEPT_START
@@ -135,9 +135,8 @@ def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | N
     """
     if start is None:
         return None
-    with guarded():
-        offered = [optimizer.velocity, *ways_in(start, before, level.shape)]
-        optimizer.velocity = min(offered, key=lambda velocity: optimizer.evaluate(velocity)[0])
+    with guarded(), threads_beside_kernels(optimizer.velocity.device):
+        optimizer.begin_at_best([optimizer.velocity, *ways_in(start, before, level.shape)])
     return None if is_used_up(start, level.shape) else start
 
 
@@ -155,7 +154,8 @@ def _judged_level(numbers: list[int], flow: int, run: Run) -> int:
 
 def _gains_enough(optimizer: LevelOptimizer, flow: int, run: Run) -> bool:
     """Tell whether a flow is better than none, by as much as the settings ask for; says so in a notice if the first is not."""
-    without = optimizer.evaluate(torch.zeros_like(optimizer.velocity))[0]
+    with threads_beside_kernels(run.device):
+        without = optimizer.evaluate(torch.zeros_like(optimizer.velocity))[0]
     gain = (without - optimizer.best_loss) / max(abs(without), 1e-9)
     least = _least_gain(flow, run)
     if gain > 0 and gain >= least:
@@ -174,7 +174,7 @@ def _level_steps(
     place = partial(Step, "refine", level=number, levels=len(progress.levels), count=level.steps)
     barrier_from = level.steps - run.settings.folds.barrier_steps if last else level.steps
     for index in range(level.steps):
-        with guarded(), one_torch_thread() if run.device.type == "cpu" else nullcontext():
+        with guarded(), threads_beside_kernels(run.device):
             loss = optimizer.step(barrier=index >= barrier_from)
         message = f"Refining at {level.grid.spacing.mean():.2g} mm"
         run.heed((yield run.placed(place(index=index + 1, loss=loss, message=message), progress.done(number, index + 1))))

@@ -17,7 +17,7 @@ from .prepare import level_pair
 from .pyramid import level_grid
 from .refine_stage import level_optimizer
 from .sampling import zero_field
-from .tensors import guarded
+from .tensors import guarded, threads_beside_kernels
 
 SEARCH_VOXELS = 700_000
 """Size of the lattice of the coarse search, near 90 voxels an axis: brain_t1 gains .04 Dice over 300 000, for under two seconds."""
@@ -99,7 +99,7 @@ def _chosen_start(case: Case, affine: AffineTransform, starts: list[Start], run:
         nothing = zero_field(grid, run.device)
         sha256 = run.model.sha256 if run.model else ""
         try:
-            with guarded():
+            with guarded(), threads_beside_kernels(run.device):
                 judge = level_optimizer(case, affine, Level(grid, 0, grid.shape), nothing, run)
                 start, run.start = choose_start(starts, nothing, lambda velocity: judge.evaluate(velocity)[0], sha256)
         except OutOfMemoryError as error:  # the coarser levels may still fit, and each asks its own loss whether the start pays
