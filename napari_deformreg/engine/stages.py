@@ -20,6 +20,7 @@ from .case import Case, Run, prepared_case
 from .flows import flow_displacement, inverse_displacement
 from .folding import invert_field, repair
 from .kernels import gpu_check
+from .kernels.ahead import loading_kernels
 from .model_start import settled_model
 from .refine_stage import refine_steps
 from .start_stage import start_steps
@@ -113,12 +114,13 @@ def _run(
     device: torch.device, notices: tuple[str, ...], fixed: Volume, moving: Volume, settings: Settings, fixed_mask: LabelMap | None,
     moving_mask: LabelMap | None, landmarks: LandmarkPairs | None, fixed_labels: LabelMap | None, moving_labels: LabelMap | None,
 ) -> Steps:
-    model, remarks = settled_model(settings, fixed.grid)
-    run = Run(settings, settings.at_effort, device, model, notices=[*notices, *remarks])
-    compiling = "for a minute or so" if device.type == "cpu" else "its kernels, and each process checks those of the GPU once"
-    run.heed((yield run.placed(Step("prepare", message=f"the images; the first run on a machine compiles {compiling}"), 0.0)))
-    with run.timed("prepare"):
-        case = prepared_case(device, fixed, moving, run.settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
+    with loading_kernels():
+        model, remarks = settled_model(settings, fixed.grid)
+        run = Run(settings, settings.at_effort, device, model, notices=[*notices, *remarks])
+        compiling = "for a minute or so" if device.type == "cpu" else "its kernels, and each process checks those of the GPU once"
+        run.heed((yield run.placed(Step("prepare", message=f"the images; the first run on a machine compiles {compiling}"), 0.0)))
+        with run.timed("prepare"):
+            case = prepared_case(device, fixed, moving, run.settings, (fixed_mask, moving_mask), landmarks, (fixed_labels, moving_labels))
     affine = yield from _align(case, run)
     start = yield from start_steps(case, affine, run)
     flows, status = yield from refine_steps(case, affine, start, run)
