@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How seconds and memory of our registration grow with the number of voxels, and the exponents of both.
 
-    scaling.py --out FOLDER [--sides 64 96 128 192 256] [--efforts fast default] [--threads 2] [--memory-limit 16]
+    scaling.py --out FOLDER [--sides 64 96 128 192 256] [--efforts fast default] [--preset generic] [--threads 2] [--memory-limit 16]
 
 One synthetic pair of known anatomy is rendered once (96^3) and brought to every size, with noise of its own; the field of view stays the
 same, as when a scanner's voxels get smaller. Every registration is a process of its own, as in compare.py: seconds from the files to the
@@ -22,6 +22,10 @@ from typing import Any
 
 import numpy as np
 from compare import OURS, Plan, elsewhere, run
+from run_cases import PRESET_OF_KIND
+
+FOLDER_OF = {"generic": "pair", **{preset: kind for kind, preset in PRESET_OF_KIND.items()}}
+"""A name for the pair's folder by which it gets the preset."""
 
 TOOL_OF = {effort: tool for tool, effort in OURS.items()}
 
@@ -75,6 +79,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sides", type=int, nargs="*", default=[64, 96, 128, 192, 256])
     parser.add_argument("--shape", type=int, nargs=3, action="append", default=[])
     parser.add_argument("--efforts", nargs="+", default=["fast", "default"], choices=list(TOOL_OF))
+    parser.add_argument("--preset", default="generic", choices=list(FOLDER_OF))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-limit", type=float, default=16.0, metavar="GIB")
     parser.add_argument("--limit", type=float, default=900.0, metavar="S")
@@ -90,7 +95,7 @@ def main() -> None:
     shapes = [(side, side, side) for side in words.sides] + [tuple(shape) for shape in words.shape]
     for shape in shapes:
         with tempfile.TemporaryDirectory() as place:
-            case = Path(place) / "pair"
+            case = Path(place) / FOLDER_OF[words.preset]
             case.mkdir()
             elsewhere(write_pair, case, shape)
             plan = Plan((case,), (), 1, words.threads, words.device, False, words.limit, sys.executable, words.out, words.memory_limit)

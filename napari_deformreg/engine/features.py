@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from .kernels import mind_cpu
@@ -28,3 +28,17 @@ def mind_ssc(
     pairs = neighbor_pairs(tuple(image.shape[2:]), dilation)
     floor, ceiling = MIND_SPREAD_BOUNDS
     return torch.from_numpy(mind_cpu.mind(np.ascontiguousarray(image[0, 0].numpy()), pairs, radius, floor, ceiling))[None]
+
+
+def compact_mind_ssc(image: Float[Tensor, "1 1 i j k"]) -> Shaped[Tensor, "1 c i j k"]:
+    """Describe likewise, for many comparisons: on a CPU in 255ths (uint8) with the channels last in memory, elsewhere as `mind_ssc`.
+
+    Twelve floats a voxel of two images of 256^3, one of them padded, would be 2.3 GB, and it is memory that a step waits for; rounding a
+    descriptor to 1/255 changes a difference of two by 0.002 at most.
+    """
+    if image.device.type != "cpu":
+        return mind_ssc(image)
+    pairs = neighbor_pairs(tuple(image.shape[2:]), MIND_DILATION_VOX)
+    floor, ceiling = MIND_SPREAD_BOUNDS
+    described = mind_cpu.mind_bytes(np.ascontiguousarray(image[0, 0].numpy()), pairs, MIND_RADIUS_VOX, floor, ceiling)
+    return torch.from_numpy(described).movedim(-1, 0)[None]

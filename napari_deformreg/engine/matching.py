@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..settings import RefineSettings
@@ -87,7 +87,8 @@ class DataTerm:
             self.sampled.numpy(), np.ascontiguousarray(self.sampled_weight[0, 0].numpy()), self.reference.numpy(),
             np.ascontiguousarray(weight), np.ascontiguousarray(field[0].numpy()), self.matrix[:3, 3],
         )
-        scale = max(total, 1e-6) * self.reference.shape[-1] / 12
+        unit = 255.0 if self.reference.dtype == torch.uint8 else 1.0
+        scale = max(total, 1e-6) * self.reference.shape[-1] / 12 * unit**2
         overlap = total / max(self.reference_total, 1e-6)
         return value / scale, torch.from_numpy(force)[None].mul_(2 * share * overlap / scale), overlap
 
@@ -101,5 +102,5 @@ def _fusible(features: Tensor) -> bool:
     return features.shape[1] > 1 and features.device.type == "cpu"
 
 
-def _channels_last(features: Float[Tensor, "1 c i j k"]) -> Float[Tensor, "i j k c"]:
+def _channels_last(features: Shaped[Tensor, "1 c i j k"]) -> Shaped[Tensor, "i j k c"]:
     return features[0].movedim(0, -1).contiguous()

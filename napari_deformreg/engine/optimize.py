@@ -84,7 +84,7 @@ class LevelOptimizer:
         mean = float(np.exp(np.log(grid.spacing[np.array(grid.shape) > 1]).mean()))
         relative = grid.spacing / mean
         self._per_voxel = (float(1 / relative[0]), float(1 / relative[1]), float(1 / relative[2]))
-        features = SIMILARITIES[self.settings.similarity].features
+        features = SIMILARITIES[self.settings.similarity].stored
         fixed, moving = features(pair.fixed.data), features(pair.moving.data)
         fixed_weight, moving_weight = weight_of(pair.fixed), weight_of(pair.moving)
         prepare = partial(DataTerm.prepare, self.settings)

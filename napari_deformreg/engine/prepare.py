@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import InputError
@@ -110,11 +110,12 @@ class LevelPair:
         matrix[:3, 3] = self.padding
         return matrix
 
-    def cropped(self, tensor: Float[Tensor, "1 c a b d"]) -> Float[Tensor, "1 c i j k"]:
-        """Cut what is sampled on the padded lattice down to the level's grid."""
+    def cropped(self, tensor: Shaped[Tensor, "1 c a b d"]) -> Shaped[Tensor, "1 c i j k"]:
+        """Cut what is sampled on the padded lattice down to the level's grid (many channels as a view: they are laid out anew)."""
         a, b, c = self.padding
         i, j, k = self.fixed.grid.shape
-        return tensor[:, :, a : a + i, b : b + j, c : c + k].contiguous()
+        cut = tensor[:, :, a : a + i, b : b + j, c : c + k]
+        return cut if cut.shape[1] > 1 else cut.contiguous()
 
 
 def padded_grid(grid: Grid, padding: tuple[int, int, int]) -> Grid:

@@ -13,11 +13,11 @@ from typing import Protocol, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..settings import RefineSettings, SimilarityName
-from .features import mind_ssc
+from .features import compact_mind_ssc, mind_ssc
 from .kernels import lncc_cpu, nmi_cpu
 from .kernels.gpu_check import best, on_cpu
 from .losses import LOSSES, by_autograd, nmi
@@ -42,7 +42,7 @@ class Similarity(Protocol):
         ...
 
 
-Features = Callable[[Float[Tensor, "1 1 i j k"]], Float[Tensor, "1 c i j k"]]
+Features = Callable[[Float[Tensor, "1 1 i j k"]], Shaped[Tensor, "1 c i j k"]]
 Prepare = Callable[[Float[Tensor, "1 c i j k"], "Float[Tensor, '1 1 i j k'] | None", RefineSettings], Similarity]
 
 
@@ -58,11 +58,19 @@ class SimilaritySpec:
         Takes the fixed image's features, its weight or None, and the settings; returns the `Similarity`.
     neutral : float or None
         What a voxel without a partner counts: the value of unrelated images, or None to take the mean at the start.
+    compact : callable, optional
+        Gives the features in less memory, as the fused kernel of the CPU reads them; a `Similarity` is never given these.
     """
 
     features: Features
     prepare: Prepare
     neutral: float | None
+    compact: Features | None = None
+
+    @property
+    def stored(self) -> Features:
+        """What a data term keeps and compares step after step."""
+        return self.features if self.compact is None else self.compact
 
 
 def _weighted(weight: Tensor, fixed_weight: Tensor | None) -> tuple[Tensor, float]:
@@ -228,7 +236,7 @@ def _identity(image: Tensor) -> Tensor:
 
 SIMILARITIES: dict[SimilarityName, SimilaritySpec] = {
     "lncc": SimilaritySpec(_identity, LocalCorrelation.prepare, 0.0),
-    "mind_ssc": SimilaritySpec(mind_ssc, SquaredDifference.of_features, None),
+    "mind_ssc": SimilaritySpec(mind_ssc, SquaredDifference.of_features, None, compact_mind_ssc),
     "nmi": SimilaritySpec(_identity, MutualInformation.prepare, 0.0),
     "mse": SimilaritySpec(_identity, SquaredDifference.of_intensities, None),
     "ncc": SimilaritySpec(_identity, GlobalCorrelation.prepare, 0.0),

@@ -222,6 +222,21 @@ def test_mind(rng, shape):
     assert_same(compiled, mind_descriptors(tensor(picture)), atol=2e-4)
 
 
+@pytest.mark.parametrize("block", [10**9, 700, 1])
+def test_mind_in_bytes_is_mind_rounded_however_many_blocks_it_takes(rng, shape, block, monkeypatch):
+    monkeypatch.setattr(mind_cpu, "BLOCK_VOXELS", block)
+    picture = image(rng, shape)
+    picture[picture < 0.4] = 0.4  # flat places, whose spread is bounded
+    pairs = neighbor_pairs(shape)
+    described = mind_cpu.mind_bytes(picture, pairs, 1, 1e-3, 1e3)
+    assert described.dtype == np.uint8
+    exact = np.moveaxis(mind_cpu.mind(picture, pairs, 1, 1e-3, 1e3), 0, -1)
+    np.testing.assert_allclose(described / 255, exact, atol=0.5 / 255 + 1e-3)
+    assert np.abs(described / 255 - exact).mean() < 0.3 / 255
+    flat = np.full(shape, 3, np.float32)
+    assert mind_cpu.mind_bytes(flat, pairs, 1, 1e-3, 1e3).min() == 255
+
+
 def test_joint_histogram_and_the_way_back(rng, shape):
     moved, fixed, weight = 1.4 * image(rng, shape) - 0.2, image(rng, shape), image(rng, shape)
     moved.flat[:2], fixed.flat[:2] = (0, 1), (0, 1)
@@ -283,6 +298,15 @@ def test_warp_ssd(rng, shape, sampled, offset):
     assert value == pytest.approx(expected, rel=1e-4)
     assert total == pytest.approx(float(weight.sum()), rel=1e-4)
     assert_same(force, half, atol=1e-4)
+
+
+def test_warp_ssd_of_bytes_is_that_of_the_same_numbers(rng):
+    moving, fixed = rng.integers(0, 256, (8, 9, 7, 12), np.uint8), rng.integers(0, 256, (6, 7, 5, 12), np.uint8)
+    rest = image(rng, (8, 9, 7)), image(rng, (6, 7, 5)), field(rng, (6, 7, 5), 2), np.ones(3)
+    in_bytes = feature_cpu.warp_ssd(moving, rest[0], fixed, *rest[1:])
+    in_floats = feature_cpu.warp_ssd(moving.astype(np.float32), rest[0], fixed.astype(np.float32), *rest[1:])
+    assert in_bytes[:2] == pytest.approx(in_floats[:2], rel=1e-6)
+    np.testing.assert_allclose(in_bytes[2], in_floats[2], rtol=1e-4, atol=0.1)
 
 
 @pytest.mark.parametrize("shape", [(6, 7, 5), (1, 8, 6), (7, 1, 6)])

@@ -46,7 +46,7 @@ def test_a_past_runs_settings_load_back(qtbot):
     """What settings.json holds is shown as it was."""
     page = RegisterPage()
     qtbot.addWidget(page)
-    past = Settings.from_preset("lung-ct").changed(device="cpu", seed=7, refine={"similarity": "mind_ssc"})
+    past = Settings.from_preset("lung-ct").changed(device="cpu", seed=7, refine={"similarity": "lncc"})
     page.set_settings(Settings.from_json(past.to_json()))
     assert json.loads(page.settings().to_json()) == json.loads(past.to_json())
 

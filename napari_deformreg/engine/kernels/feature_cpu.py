@@ -54,14 +54,14 @@ def _warp_ssd_slab(first, stop, moving, moving_weight, fixed, fixed_weight, fiel
                     continue
                 square = g0 = g1 = g2 = zero
                 for e in range(channels):
-                    p000, p001 = moving[a, b, c, e], moving[a, b, c + dc, e]
-                    p010, p011 = moving[a, b + db, c, e], moving[a, b + db, c + dc, e]
-                    p100, p101 = moving[a + da, b, c, e], moving[a + da, b, c + dc, e]
-                    p110, p111 = moving[a + da, b + db, c, e], moving[a + da, b + db, c + dc, e]
+                    p000, p001 = np.float32(moving[a, b, c, e]), np.float32(moving[a, b, c + dc, e])
+                    p010, p011 = np.float32(moving[a, b + db, c, e]), np.float32(moving[a, b + db, c + dc, e])
+                    p100, p101 = np.float32(moving[a + da, b, c, e]), np.float32(moving[a + da, b, c + dc, e])
+                    p110, p111 = np.float32(moving[a + da, b + db, c, e]), np.float32(moving[a + da, b + db, c + dc, e])
                     q00, q01 = uc * p000 + wc * p001, uc * p010 + wc * p011
                     q10, q11 = uc * p100 + wc * p101, uc * p110 + wc * p111
                     r0, r1 = ub * q00 + wb * q01, ub * q10 + wb * q11
-                    difference = ua * r0 + wa * r1 - fixed[i, j, k, e]
+                    difference = ua * r0 + wa * r1 - np.float32(fixed[i, j, k, e])
                     square += difference * difference
                     g0 += difference * (r1 - r0)
                     g1 += difference * (ua * (q01 - q00) + wa * (q11 - q10))
@@ -84,8 +84,8 @@ def warp_ssd(
 
     Parameters
     ----------
-    moving, fixed : (a, b, d, c) and (i, j, k, c) float32 arrays
-        Features, channels last.
+    moving, fixed : (a, b, d, c) and (i, j, k, c) arrays, both float32 or both uint8
+        Features, channels last; the numbers are compared as they are.
     moving_weight, fixed_weight : (a, b, d) and (i, j, k) float32 arrays
         How much voxels count.
     field : (3, i, j, k) float32 array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,49 @@ def _exponential_slab(first, stop, distances, spread, lowest, highest):  # type:
                     distances[c, i, j, k] = np.exp(distances[c, i, j, k] * scale[k])
 
 
+@njit(**_JIT)
+def _bytes_slab(first, stop, distances, spread, lowest, highest, out):  # type: ignore[no-untyped-def]
+    """As `_exponential_slab`, in 255ths and with the channels last."""
+    count, _, nj, nk = distances.shape
+    for i in range(first, stop):
+        for j in range(nj):
+            for k in range(nk):
+                scale = np.float32(-1) / min(max(spread[i, j, k], lowest), highest)
+                for c in range(count):
+                    out[i, j, k, c] = np.uint8(np.float32(255) * np.exp(distances[c, i, j, k] * scale) + np.float32(0.5))
+
+
+BLOCK_VOXELS = 1_500_000
+"""Voxels whose distances are held at once, in 32 bits times twelve, where the descriptors are stored in bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Distances:
+    """An image ready to be compared with itself, its rim repeated, with its long rows last."""
+
+    padded: np.ndarray
+    shape: tuple[int, ...]
+    pairs: np.ndarray
+    margin: np.ndarray
+    radius: int
+
+    @classmethod
+    def of(cls, image: np.ndarray, pairs: np.ndarray, radius: int) -> _Distances:
+        rows, pairs = image.reshape(long_rows(image.shape)), pairs[:, :, row_axes(image.shape)]
+        margin = np.abs(pairs).max(axis=(0, 1))
+        return cls(np.pad(rows, [(m, m) for m in margin], mode="edge"), rows.shape, pairs, margin, radius)
+
+    def block(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return the distances of some planes less each voxel's smallest, the means of the rest, and the sum of these."""
+        low, high = max(first - self.radius, 0), min(stop + self.radius, self.shape[0])
+        distances = np.empty((len(self.pairs), high - low, *self.shape[1:]), np.float32)
+        padded = self.padded[low : high + 2 * self.margin[0]]
+        run_slabs(_differences_slab, high - low, padded, self.margin, self.pairs, distances)
+        distances = np.ascontiguousarray(box_sum(distances, self.radius)[:, first - low : stop - low])
+        spread = np.empty(distances.shape[1:], np.float32)
+        return distances, spread, float(sum(run_slabs(_spread_slab, stop - first, distances, spread)))
+
+
 def mind(image: np.ndarray, pairs: np.ndarray, radius: int, floor: float, ceiling: float) -> np.ndarray:
     """Return the descriptors (c, i, j, k) of an (i, j, k) image.
 
@@ -83,16 +127,29 @@ def mind(image: np.ndarray, pairs: np.ndarray, radius: int, floor: float, ceilin
     floor, ceiling : float
         Bounds of a voxel's spread, in units of the mean spread of the image.
     """
-    shape = image.shape
-    image, pairs = image.reshape(long_rows(shape)), pairs[:, :, row_axes(shape)]
-    margin = np.abs(pairs).max(axis=(0, 1))
-    padded = np.pad(image, [(m, m) for m in margin], mode="edge")
-    distances = np.empty((len(pairs), *image.shape), np.float32)
-    run_slabs(_differences_slab, image.shape[0], padded, margin, pairs, distances)
-    distances = box_sum(distances, radius)
-    spread = np.empty(image.shape, np.float32)
-    mean = sum(run_slabs(_spread_slab, image.shape[0], distances, spread)) / image.size
+    source = _Distances.of(image, pairs, radius)
+    distances, spread, total = source.block(0, source.shape[0])
+    mean = total / image.size
     if mean <= 0:  # a constant image looks the same everywhere
-        return np.ones((len(pairs), *shape), np.float32)
-    run_slabs(_exponential_slab, image.shape[0], distances, spread, np.float32(floor * mean), np.float32(ceiling * mean))
-    return distances.reshape(len(pairs), *shape)
+        return np.ones((len(pairs), *image.shape), np.float32)
+    run_slabs(_exponential_slab, source.shape[0], distances, spread, np.float32(floor * mean), np.float32(ceiling * mean))
+    return distances.reshape(len(pairs), *image.shape)
+
+
+def mind_bytes(image: np.ndarray, pairs: np.ndarray, radius: int, floor: float, ceiling: float) -> np.ndarray:
+    """Return the descriptors of `mind` in 255ths, (i, j, k, c) uint8: a quarter of the memory, and little more than that on the way.
+
+    A large image is described block after block, twice: its mean spread must be known before anything is written.
+    """
+    source = _Distances.of(image, pairs, radius)
+    out = np.full((*source.shape, len(pairs)), 255, np.uint8)
+    planes = max(1, BLOCK_VOXELS * source.shape[0] // image.size)
+    blocks = [(first, min(first + planes, source.shape[0])) for first in range(0, source.shape[0], planes)]
+    found = source.block(*blocks[0])
+    mean = (found[2] + sum(source.block(*block)[2] for block in blocks[1:])) / image.size
+    if mean > 0:
+        for first, stop in blocks:
+            distances, spread, _ = found if len(blocks) == 1 else source.block(first, stop)
+            lowest, highest = np.float32(floor * mean), np.float32(ceiling * mean)
+            run_slabs(_bytes_slab, stop - first, distances, spread, lowest, highest, out[first:stop])
+    return out.reshape(*image.shape, len(pairs))
