@@ -224,7 +224,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 PRESETS: dict[str, dict[str, Any]] = {
     "generic": {},
     # The folded cortex differs between subjects on the scale of a voxel or two: finer motion is allowed than in other organs.
-    # Half the regularizer's weight of before gains on all of two real pairs (Dice .801 to .803, whole heads .87 to .85 mm) and four
+    # Half the regularizer's weight of before gains on both real pairs (Dice .801 to .803, whole heads .87 to .85 mm) and on four
     # pairs of heads painted from label maps (Dice .801 to .803 in the mean); what folds more is repaired.
     # Six full-resolution steps of a 1 mm head (45 million voxel-steps) are as good as twenty.
     "brain-mri": {

@@ -78,9 +78,10 @@ def summary_html(report: Mapping[str, Any], notices: Sequence[str] = ()) -> str:
     ]
     lines += [_row(title, *numbers) for title, *numbers in _rows(report)]
     lines.append("</table>")
-    lines += [f"<p style='margin:4px 0'><b>Look at this:</b> {html.escape(str(sentence))}</p>" for sentence in report.get("attention", ())]
+    attention = [str(sentence) for sentence in report.get("attention", ())]
+    lines += [f"<p style='margin:4px 0'><b>Look at this:</b> {html.escape(sentence)}</p>" for sentence in attention]
     status = report.get("provenance", {}).get("status", {})
-    if status.get("advice"):
+    if status.get("advice") and status["advice"] not in attention:
         lines.append(f"<p style='margin:4px 0'>{html.escape(status['advice'])}</p>")
     seen = dict.fromkeys([*report.get("provenance", {}).get("notices", ()), *notices])
     lines += [f"<p style='margin:4px 0'><i>Notice:</i> {html.escape(str(notice))}</p>" for notice in seen]

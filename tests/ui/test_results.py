@@ -94,6 +94,12 @@ def test_summary_says_what_the_report_says(picture, outcome):
         assert words in text
 
 
+def test_what_to_look_at_is_said_once():
+    text = summary_html({"attention": ["Far apart."], "provenance": {"status": {"advice": "Far apart."}}})
+    assert text.count("Far apart.") == 1
+    assert "Converged." in summary_html({"attention": ["Far apart."], "provenance": {"status": {"advice": "Converged."}}})
+
+
 def test_a_folder_shows_what_the_outcome_showed(folder, picture):
     read = picture_of_folder(folder)
     np.testing.assert_allclose(read.moved.data, picture.moved.data, rtol=1e-6)
