@@ -69,7 +69,7 @@ def _one_flow(
             start = _taken_up(optimizer, start, velocity, level)
             last = number == numbers[-1]
             yield from _level_steps(optimizer, number, last, progress, run)
-            with threads_beside_kernels(run.device):
+            with threads_beside_kernels(run.device, level.grid):
                 velocity = optimizer.velocity if optimizer.falling() else optimizer.finish()
             status = Status.CONVERGED if optimizer.converged() else Status.STEPS_USED_UP
             if number == judged and not _gains_enough(optimizer, flow, run):
@@ -135,7 +135,7 @@ def _taken_up(optimizer: LevelOptimizer, start: Start | None, before: Tensor | N
     """
     if start is None:
         return None
-    with guarded(), threads_beside_kernels(optimizer.velocity.device):
+    with guarded(), threads_beside_kernels(optimizer.velocity.device, level.grid):
         optimizer.begin_at_best([optimizer.velocity, *ways_in(start, before, level.shape)])
     return None if is_used_up(start, level.shape) else start
 
@@ -154,7 +154,7 @@ def _judged_level(numbers: list[int], flow: int, run: Run) -> int:
 
 def _gains_enough(optimizer: LevelOptimizer, flow: int, run: Run) -> bool:
     """Tell whether a flow is better than none, by as much as the settings ask for; says so in a notice if the first is not."""
-    with threads_beside_kernels(run.device):
+    with threads_beside_kernels(run.device, optimizer.pair.fixed.grid):
         without = optimizer.evaluate(torch.zeros_like(optimizer.velocity))[0]
     gain = (without - optimizer.best_loss) / max(abs(without), 1e-9)
     least = _least_gain(flow, run)
@@ -174,7 +174,7 @@ def _level_steps(
     place = partial(Step, "refine", level=number, levels=len(progress.levels), count=level.steps)
     barrier_from = level.steps - run.settings.folds.barrier_steps if last else level.steps
     for index in range(level.steps):
-        with guarded(), threads_beside_kernels(run.device):
+        with guarded(), threads_beside_kernels(run.device, level.grid):
             loss = optimizer.step(barrier=index >= barrier_from)
         message = f"Refining at {level.grid.spacing.mean():.2g} mm"
         run.heed((yield run.placed(place(index=index + 1, loss=loss, message=message), progress.done(number, index + 1))))

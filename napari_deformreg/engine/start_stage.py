@@ -99,7 +99,7 @@ def _chosen_start(case: Case, affine: AffineTransform, starts: list[Start], run:
         nothing = zero_field(grid, run.device)
         sha256 = run.model.sha256 if run.model else ""
         try:
-            with guarded(), threads_beside_kernels(run.device):
+            with guarded(), threads_beside_kernels(run.device, grid):
                 judge = level_optimizer(case, affine, Level(grid, 0, grid.shape), nothing, run)
                 start, run.start = choose_start(starts, nothing, lambda velocity: judge.evaluate(velocity)[0], sha256)
         except OutOfMemoryError as error:  # the coarser levels may still fit, and each asks its own loss whether the start pays

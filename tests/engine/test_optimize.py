@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_deformreg.engine import optimize, register_steps
+from napari_deformreg.engine import optimize, register_steps, tensors
 from napari_deformreg.engine.case import prepared_case
 from napari_deformreg.engine.prepare import level_pair
 from napari_deformreg.engine.tensors import choose_device
@@ -57,7 +57,9 @@ def test_what_was_known_of_another_velocity_is_not_used(fresh_optimizer):
     assert chosen.step() == plain.step()
 
 
-def test_torch_has_one_thread_while_a_level_steps_and_all_afterwards(pair, monkeypatch):
+@pytest.mark.parametrize(("wide", "threads"), [(tensors.WIDE_VOXELS, 1), (0, 2)], ids=["small", "wide"])
+def test_torch_has_one_thread_while_a_small_level_steps_and_all_afterwards(pair, monkeypatch, wide, threads):
+    monkeypatch.setattr(tensors, "WIDE_VOXELS", wide)
     before, seen = torch.get_num_threads(), []
     evaluate = optimize.LevelOptimizer.evaluate
 
@@ -70,6 +72,6 @@ def test_torch_has_one_thread_while_a_level_steps_and_all_afterwards(pair, monke
     try:
         for _ in register_steps(pair.fixed, pair.moving, QUICK.changed(device="cpu")):
             assert torch.get_num_threads() == 2, "who looks on between two steps finds torch as it was"
-        assert set(seen) == {1}
+        assert set(seen) == {threads}
     finally:
         torch.set_num_threads(before)
