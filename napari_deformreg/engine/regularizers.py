@@ -15,6 +15,7 @@ from ..settings import RegularizerName
 from ..space import Grid
 from .kernels import field_cpu
 from .losses import LOSSES, by_autograd
+from .losses.fields import CORNER
 
 Regularizer = Callable[[Float[Tensor, "1 3 i j k"], Grid], tuple[float, Tensor]]
 
@@ -27,17 +28,17 @@ def _of_loss(name: str, velocity: Tensor, grid: Grid) -> tuple[float, Tensor]:
     return by_autograd(lambda v: LOSSES[name].function(v, grid.spacing), velocity)
 
 
-def _diffusion_l2(velocity: Tensor, grid: Grid) -> tuple[float, Tensor]:
+def _diffusion(name: str, corner: float, velocity: Tensor, grid: Grid) -> tuple[float, Tensor]:
     if velocity.device.type != "cpu":
-        return _of_loss("diffusion_l2", velocity, grid)
-    value, slope = field_cpu.diffusion_l2(np.ascontiguousarray(velocity[0].numpy()), grid.spacing)
+        return _of_loss(name, velocity, grid)
+    value, slope = field_cpu.diffusion(np.ascontiguousarray(velocity[0].numpy()), grid.spacing, corner)
     return value, torch.from_numpy(slope)[None]
 
 
 REGULARIZERS: dict[RegularizerName, Regularizer] = {
     "none": _no_regularizer,
-    "diffusion_l2": _diffusion_l2,
-    "diffusion_l1": partial(_of_loss, "diffusion_l1"),
+    "diffusion_l2": partial(_diffusion, "diffusion_l2", 0.0),
+    "diffusion_l1": partial(_diffusion, "diffusion_l1", CORNER),
     "bending": partial(_of_loss, "bending"),
 }
 """Name in the settings -> (velocity in voxels, grid) -> value and derivative by the velocity in voxels."""

@@ -22,6 +22,7 @@ from napari_deformreg.engine.kernels import (
 )
 from napari_deformreg.engine.losses import LOSSES, by_autograd
 from napari_deformreg.engine.losses.descriptors import mind_descriptors, neighbor_pairs
+from napari_deformreg.engine.losses.fields import CORNER
 from napari_deformreg.engine.losses.information import joint_histogram
 from napari_deformreg.space import slabs
 from napari_deformreg.space.jacobian import digital_minimum
@@ -136,10 +137,12 @@ def test_longest_vector(rng, shape):
     assert field_cpu.longest(u) == pytest.approx(np.sqrt((u**2).sum(axis=0)).max(), rel=1e-6)
 
 
-def test_diffusion(rng, shape):
+@pytest.mark.parametrize(("name", "corner"), [("diffusion_l2", 0.0), ("diffusion_l1", CORNER), ("diffusion_l1", 0.3)])
+def test_diffusion(rng, shape, name, corner):
     u, spacing = field(rng, shape), np.array([1.0, 0.7, 2.5])
-    value, gradient = field_cpu.diffusion_l2(u, spacing)
-    twin = by_autograd(lambda v: LOSSES["diffusion_l2"].function(v, spacing), tensor(u))
+    value, gradient = field_cpu.diffusion(u, spacing, corner)
+    given = {"corner": corner} if corner else {}
+    twin = by_autograd(lambda v: LOSSES[name].function(v, spacing, **given), tensor(u))
     assert value == pytest.approx(twin[0], rel=1e-5)
     assert_same(gradient, twin[1])
 

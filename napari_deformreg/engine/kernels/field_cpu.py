@@ -33,13 +33,25 @@ def longest(field: np.ndarray) -> float:
     return math.sqrt(square)
 
 
+@njit(inline="always", **_JIT)
+def _cost(slope, corner):  # type: ignore[no-untyped-def]
+    """Give the square where the corner is 0, else the absolute value with its corner rounded off."""
+    return slope * slope if corner == 0 else math.sqrt(slope * slope + corner * corner) - corner
+
+
+@njit(inline="always", **_JIT)
+def _pull(slope, corner):  # type: ignore[no-untyped-def]
+    return slope + slope if corner == 0 else slope / math.sqrt(slope * slope + corner * corner)
+
+
 @njit(**_JIT)
-def _diffusion_slab(first, stop, field, factors, scale, out):  # type: ignore[no-untyped-def]
-    """Write the derivative of the sum of weighted squared forward differences; returns the sum of those that begin in the range."""
+def _diffusion_slab(first, stop, field, ratios, corner, scale, out):  # type: ignore[no-untyped-def]
+    """Write the derivative of the summed cost of all forward differences; returns the sum of those that begin in the range."""
     count, ni, nj, nk = field.shape
     total = 0.0
     for c in range(count):
-        fi, fj, fk = factors[c, 0], factors[c, 1], factors[c, 2]
+        ri, rj, rk = ratios[c, 0], ratios[c, 1], ratios[c, 2]
+        si, sj, sk = scale * ri, scale * rj, scale * rk
         for i in range(first, stop):
             below, above = max(i - 1, 0), min(i + 1, ni - 1)
             for j in range(nj):
@@ -49,21 +61,22 @@ def _diffusion_slab(first, stop, field, factors, scale, out):  # type: ignore[no
                 row = np.float32(0)  # single precision within a row only
                 for k in range(nk):
                     v = here[k]
-                    up, side = b[k] - v, e[k] - v
-                    row += fi * up * up + fj * side * side
-                    line[k] = scale * (fi * (v - a[k] - up) + fj * (v - d[k] - side))
+                    up, side = ri * (b[k] - v), rj * (e[k] - v)
+                    row += _cost(up, corner) + _cost(side, corner)
+                    line[k] = si * (_pull(ri * (v - a[k]), corner) - _pull(up, corner))
+                    line[k] += sj * (_pull(rj * (v - d[k]), corner) - _pull(side, corner))
                 for k in range(nk - 1):
-                    ahead = here[k + 1] - here[k]
-                    row += fk * ahead * ahead
-                    line[k] -= scale * fk * ahead
+                    ahead = rk * (here[k + 1] - here[k])
+                    row += _cost(ahead, corner)
+                    line[k] -= sk * _pull(ahead, corner)
                 for k in range(nk - 1):
-                    line[k + 1] += scale * fk * (here[k + 1] - here[k])
+                    line[k + 1] += sk * _pull(rk * (here[k + 1] - here[k]), corner)
                 total += float(row)
     return total
 
 
-def diffusion_l2(field: np.ndarray, spacing: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the mean over voxels of |grad v|^2 and its derivative.
+def diffusion(field: np.ndarray, spacing: np.ndarray, corner: float = 0.0) -> tuple[float, np.ndarray]:
+    """Return the mean over voxels of the squared or absolute slopes, summed over components and axes, and its derivative.
 
     Parameters
     ----------
@@ -71,9 +84,11 @@ def diffusion_l2(field: np.ndarray, spacing: np.ndarray) -> tuple[float, np.ndar
         Velocity in voxels.
     spacing : (3,) array
         Voxel sizes along the axes; only their ratios matter.
+    corner : float
+        0 for squared slopes; above it, |x| is taken as sqrt(x^2 + corner^2) - corner.
     """
     voxels = field[0].size
-    factors = ((spacing[:, None] / spacing[None, :]) ** 2).astype(np.float32)
+    ratios = (spacing[:, None] / spacing[None, :]).astype(np.float32)
     gradient = np.empty_like(field)
-    parts = run_slabs(_diffusion_slab, field.shape[1], field, factors, np.float32(2 / voxels), gradient)
+    parts = run_slabs(_diffusion_slab, field.shape[1], field, ratios, np.float32(corner), np.float32(1 / voxels), gradient)
     return float(sum(parts)) / voxels, gradient
