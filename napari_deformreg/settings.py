@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -57,9 +58,9 @@ class RefineSettings(_Frozen):
     """Stationary flows composed one after the other; each after the first goes over the two finest levels again, from the moved image."""
     later_gain: Annotated[float, Field(ge=0, le=1)] = 0.05
     """A flow after the first is kept only if it lowers the loss by at least this fraction; else what came before it is the result."""
-    cpu_budget_mvox: Annotated[float, Field(gt=0)] = 150.0
+    cpu_budget_mvox: Annotated[float, Field(gt=0)] = 75.0
     """On the CPU a level gets at most this many million voxel-steps; a level for which that means under two steps is left out."""
-    cpu_velocity_mvox: Annotated[float, Field(ge=0.001)] = 1.2
+    cpu_velocity_mvox: Annotated[float, Field(ge=0.001)] = 0.6
     """On the CPU the velocity's lattice has at most this many million voxels; larger levels compare finer images, but are moved by it."""
     regularizer: RegularizerName = "diffusion_l2"
     """Smoothness term on the velocity, in mm, beside the Gaussian smoothing."""
@@ -154,7 +155,7 @@ class Settings(_Frozen):
             return self
         scaled = {
             "cpu_budget_mvox": refine.cpu_budget_mvox * effort.work,
-            "cpu_velocity_mvox": max(refine.cpu_velocity_mvox * effort.lattice, 0.001),
+            "cpu_velocity_mvox": min(refine.cpu_velocity_mvox, effort.lattice_mvox),
             "steps": tuple(min(round(steps * effort.steps), 2000) for steps in refine.steps),
             "tolerance": min(refine.tolerance * effort.tolerance, 1.0),
             "flows": max(refine.flows, effort.flows.get(self.preset, 1)),
@@ -224,19 +225,24 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 PRESETS: dict[str, dict[str, Any]] = {
     "generic": {},
     # The folded cortex differs between subjects on the scale of a voxel or two: finer motion is allowed than in other organs.
-    # Half the regularizer's weight of before gains on both real pairs (Dice .801 to .803, whole heads .87 to .85 mm) and on four
-    # pairs of heads painted from label maps (Dice .801 to .803 in the mean); what folds more is repaired.
-    # Six full-resolution steps of a 1 mm head (45 million voxel-steps) are as good as twenty.
+    # Absolute slopes instead of squared ones (weight .05): Dice of real and painted pairs the same, whole heads .85 to .82 mm, the sample
+    # heads .66 to .57. Six full-resolution steps of a 1 mm head (45 million voxel-steps) are as good as twenty.
     "brain-mri": {
         "refine": {
-            "velocity_smoothing_vox": 0.5, "update_smoothing_vox": 1.2, "regularizer": "diffusion_l2", "regularizer_weight": 0.05,
-            "cpu_budget_mvox": 45.0,
+            "velocity_smoothing_vox": 0.5, "update_smoothing_vox": 1.2, "regularizer": "diffusion_l1", "regularizer_weight": 0.03,
+            "cpu_budget_mvox": 45.0, "cpu_velocity_mvox": 1.2,
         },
     },
-    # Where organs slide along the wall, self-similarity is dragged along less than local correlation: liver landmarks of two volunteers
-    # 3.01, 2.55 mm to 2.65, 2.28, and 1.03, .96 to 1.07, 1.02. One lung CT gains as well (1.65 to 1.59), but less from clicks then.
     "lung-ct": {"intensity_range": (-1000.0, 200.0)},
-    "abdomen": {"refine": {"similarity": "mind_ssc"}},
+    # Organs slide along the wall. Self-similarity is dragged along less than local correlation, absolute slopes let the motion change
+    # abruptly there, and smoother steps carry what has no contrast of its own: liver landmarks of two volunteers 3.01, 2.55 mm to 2.29,
+    # 1.96 and 1.03, .96 to 1.02, .99 (absolute slopes and smoother steps help both). Lungs gain nothing from absolute slopes.
+    "abdomen": {
+        "refine": {
+            "similarity": "mind_ssc", "update_smoothing_vox": 3.0, "velocity_smoothing_vox": 1.0, "flat_region_damping": 0.2,
+            "regularizer": "diffusion_l1", "regularizer_weight": 0.1,
+        },
+    },
     "multimodal": {
         "modality": "different",
         "refine": {
@@ -245,6 +251,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "velocity_smoothing_vox": 1.0,
             "regularizer": "bending",
             "regularizer_weight": 30.0,
+            "cpu_budget_mvox": 150.0,
+            "cpu_velocity_mvox": 1.2,
             # Descriptors that hardly resemble each other still come 1 to 11 % nearer by a deformation that means nothing
             # (MR and ultrasound, averages of T1 and T2 with known truth); a real deformation brings T1 and T2 50 % nearer (phantom).
             "least_gain": 0.15,
@@ -255,8 +263,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # of sections of 1780 x 1466 pixels the finest level takes 15 in each flow, and landmarks end where 57 brought them in twice the time.
     "slice-2d": {
         "refine": {
-            "lncc_radius_vox": 4, "velocity_smoothing_vox": 0.7, "regularizer": "none", "shrink_factors": (4.0, 2.0, 1.0),
-            "steps": (60, 60, 60), "flows": 2, "cpu_budget_mvox": 40.0,
+            "lncc_radius_vox": 4, "velocity_smoothing_vox": 0.7, "regularizer": "diffusion_l1", "regularizer_weight": 0.03,
+            "shrink_factors": (4.0, 2.0, 1.0), "steps": (60, 60, 60), "flows": 2, "cpu_budget_mvox": 40.0, "cpu_velocity_mvox": 1.2,
         },
     },
 }
@@ -278,8 +286,8 @@ class Effort(_Frozen):
 
     work: float = 1.0
     """Times the CPU's voxel-steps a level; a level that is left with too few is left out."""
-    lattice: float = 1.0
-    """Times the voxels of the velocity's lattice on the CPU."""
+    lattice_mvox: float = math.inf
+    """The velocity's lattice has at most this many million voxels on the CPU, whatever the settings allow."""
     steps: float = 1.0
     """Times the steps."""
     tolerance: float = 1.0
@@ -297,7 +305,7 @@ class Effort(_Frozen):
 
 EFFORTS: dict[EffortName, Effort] = {
     "fast": Effort(
-        work=0.25, lattice=0.25, steps=0.6, tolerance=3.0, search_with_network="never", inverse_residual_vox=0.002, integrate_full=False
+        work=0.25, lattice_mvox=0.3, steps=0.6, tolerance=3.0, search_with_network="never", inverse_residual_vox=0.002, integrate_full=False
     ),
     "default": Effort(),
     # A finer lattice, more steps and a lower tolerance paid nowhere where they were tried (mouse_1_2: Dice .872 for .873). A second flow

@@ -6,6 +6,7 @@ Each table stands between `<!-- NAME: made by tools/readme_tables.py -->` and `<
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -43,7 +44,8 @@ def _effort_row(name: str, text: str) -> str:
         *(f"{flows} flows with `{preset}`" for preset, flows in effort.flows.items()),
         f"inverse to {effort.inverse_residual_vox:g} voxels in the mean" if effort.inverse_residual_vox else "",
     ]
-    factors = [f"x {factor:g}" for factor in (effort.work, effort.lattice, effort.steps, effort.tolerance)]
+    lattice = "as set" if math.isinf(effort.lattice_mvox) else f"at most {effort.lattice_mvox:g} million voxels"
+    factors = [f"x {effort.work:g}", lattice, f"x {effort.steps:g}", f"x {effort.tolerance:g}"]
     return " | ".join([f"| `{name}`", text, *factors, "; ".join(filter(None, also))]) + " |"
 
 

@@ -253,8 +253,9 @@ def test_levels_keep_within_the_cpu_budget():
     levels = plan_levels(grid, Settings(), torch.device("cpu"))
     assert [level.grid.shape for level in levels][-1] == (160, 192, 224)
     assert all(level.work <= Settings().refine.cpu_budget_mvox * 1e6 for level in levels)
-    assert [level.shape for level in levels[:-1]] == [level.grid.shape for level in levels[:-1]]
-    assert 1.0e6 < np.prod(levels[-1].shape) <= Settings().refine.cpu_velocity_mvox * 1e6
+    most = Settings().refine.cpu_velocity_mvox * 1e6
+    assert all(level.shape == level.grid.shape for level in levels if np.prod(level.grid.shape) <= most)
+    assert 0.8 * most < np.prod(levels[-1].shape) <= most
     assert plan_levels(grid, Settings(), torch.device("cuda"))[-1].shape == grid.shape
     few = Settings().changed(refine={"cpu_budget_mvox": 2.5 * np.prod(grid.shape) / 1e6})
     assert plan_levels(grid, few, torch.device("cpu"))[-1].steps == 2
