@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,17 +49,6 @@ def _resize_slab(first, stop, data, low_i, up_i, low_j, up_j, low_k, up_k, facto
                     line[k] = value + up_k[k] * (row[min(p + 1, nk - 1)] - value)
 
 
-def resize(data: np.ndarray, shape: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
-    """Resample (c, i, j, k) channels to another (i, j, k) shape, each times its factor."""
-    axes = _rows_last(data, shape)
-    old, new = [data.shape[1 + axis] for axis in axes], [shape[axis] for axis in axes]
-    out = np.empty((len(data), *new), np.float32)
-    (low_i, up_i), (low_j, up_j), (low_k, up_k) = (_places(n, m) for n, m in zip(new, old, strict=True))
-    rows = data.reshape(len(data), *old)
-    run_slabs(_resize_slab, new[0], rows, low_i, up_i, low_j, up_j, low_k, up_k, factors.astype(np.float32), out)
-    return out.reshape(len(data), *shape)
-
-
 @njit(**_JIT)
 def _adjoint_slab(first, stop, data, low_i, up_i, low_j, up_j, low_k, up_k, factors, out):  # type: ignore[no-untyped-def]
     """Gather what the planes `first` to `stop` of the result get from the planes of `data` next to them."""
@@ -95,12 +85,22 @@ def _adjoint_slab(first, stop, data, low_i, up_i, low_j, up_j, low_k, up_k, fact
                             out[c, target, j, k] += weight * plane[j, k]
 
 
+def _run(slab: Callable[..., None], data: np.ndarray, shape: tuple[int, ...], factors: np.ndarray, adjoint: bool) -> np.ndarray:
+    """Run one of the compiled loops from the lattice of the (c, i, j, k) data to another."""
+    axes = _rows_last(data, shape)
+    given, made = [data.shape[1 + axis] for axis in axes], [shape[axis] for axis in axes]
+    between = zip(given, made, strict=True) if adjoint else zip(made, given, strict=True)
+    places = [part for new, old in between for part in _places(new, old)]
+    out = np.zeros((len(data), *made), np.float32)
+    run_slabs(slab, made[0], data.reshape(len(data), *given), *places, factors.astype(np.float32), out)
+    return out.reshape(len(data), *shape)
+
+
+def resize(data: np.ndarray, shape: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
+    """Resample (c, i, j, k) channels to another (i, j, k) shape, each times its factor."""
+    return _run(_resize_slab, data, shape, factors, adjoint=False)
+
+
 def resize_adjoint(data: np.ndarray, shape: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
     """Return the derivative by (c, *shape) channels of what `resize` makes of them, given that by its result."""
-    axes = _rows_last(data, shape)
-    fine, coarse = [data.shape[1 + axis] for axis in axes], [shape[axis] for axis in axes]
-    out = np.zeros((len(data), *coarse), np.float32)
-    (low_i, up_i), (low_j, up_j), (low_k, up_k) = (_places(n, m) for n, m in zip(fine, coarse, strict=True))
-    rows = data.reshape(len(data), *fine)
-    run_slabs(_adjoint_slab, coarse[0], rows, low_i, up_i, low_j, up_j, low_k, up_k, factors.astype(np.float32), out)
-    return out.reshape(len(data), *shape)
+    return _run(_adjoint_slab, data, shape, factors, adjoint=True)
